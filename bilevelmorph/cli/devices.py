@@ -1,0 +1,36 @@
+"""Which processor TensorFlow runs on."""
+
+from __future__ import annotations
+
+from bilevelmorph.checks import fail
+
+
+def choose_gpu(number: str) -> None:
+    """Show TensorFlow only the GPUs named; none of them with ``-1``.
+
+    Args:
+        number: Numbers from 0, comma separated. Without any GPU the default 0 means the CPU.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if number in ("-1", "") or (not gpus and number == "0"):
+        tf.config.set_visible_devices([], "GPU")
+        return
+    try:
+        chosen = [gpus[int(i)] for i in number.split(",")]
+    except (ValueError, IndexError) as error:
+        here = f"numbers from 0 to {len(gpus) - 1}, or -1" if gpus else "-1, for there is no GPU here"
+        raise fail("--gpu", number, here) from error
+    tf.config.set_visible_devices(chosen, "GPU")
+    for gpu in chosen:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def use_threads(count: int) -> None:
+    """Let TensorFlow use this many CPU threads; 0 leaves the choice to it."""
+    if count:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)

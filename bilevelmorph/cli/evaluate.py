@@ -1,0 +1,95 @@
+"""Score a model, or a linear alignment, over pairs with label maps."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bilevelmorph.checks import fail
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All flags."""
+    add = parser.add_argument
+    add("--data", help="folder with a dataset.json")
+    add("--split", choices=("val", "test"), default="val", help="which pairs of --data")
+    add("--pairs", help="or a CSV: moving,fixed,moving_seg,fixed_seg")
+    add("--limit", type=int, default=0, help="only the first so many pairs; 0 for all")
+    add("--model", default="general", help="bundled model or .keras file")
+    add(
+        "--method",
+        choices=("model", "affine", "rigid", "identity"),
+        default="model",
+        help="identity, rigid and affine use no model",
+    )
+    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear step before the model")
+    add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
+    add("--out", required=True, help="CSV, one row a pair; a JSON summary is written beside it")
+    add("--save-moved", help="folder for the warped label maps")
+    add("--gpu", default="0", help="GPU number; -1 for the CPU")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, write, print the means."""
+    if bool(options.data) == bool(options.pairs):
+        raise fail(
+            "pairs",
+            "both --data and --pairs" if options.data else "neither --data nor --pairs",
+            "one of them",
+        )
+    if Path(options.out).suffix != ".csv":
+        raise fail("--out", options.out, "a name ending in .csv")
+    if not Path(options.out).parent.is_dir():
+        raise fail(
+            "--out", options.out, "a file in an existing folder", f"make {Path(options.out).parent} first"
+        )
+    pairs, labels = _pairs(options)
+    moved = Path(options.save_moved) if options.save_moved else None
+    if moved is not None:
+        moved.mkdir(parents=True, exist_ok=True)
+
+    from bilevelmorph.cli.devices import choose_gpu
+    from bilevelmorph.inference.register import Registrar
+    from bilevelmorph.report.evaluate import evaluate, summarise, write_results
+
+    choose_gpu(options.gpu)
+    if options.method == "model":
+        registrar = Registrar(options.model, options.affine, options.start)
+    else:
+        linear = "none" if options.method == "identity" else options.method
+        registrar = Registrar(None, linear, options.start, deformable=False)
+    rows = evaluate(registrar, pairs, labels, moved, options.quiet)
+    facts = {
+        "data": options.data or options.pairs,
+        "split": options.split if options.data else None,
+        "method": options.method,
+        "model": options.model if options.method == "model" else None,
+        "affine": registrar.affine,
+        "start": registrar.start,
+    }
+    summary = summarise(rows, facts)
+    beside = write_results(options.out, rows, summary)
+    for key, text in (
+        ("dice", "Dice"),
+        ("hd95_mm", "HD95 mm"),
+        ("folding_percent", "folding %"),
+        ("seconds", "seconds"),
+    ):
+        if key in summary:
+            print(f"{text:<10} {summary[key]['mean']:.4f}  (s.d. {summary[key]['std']:.4f})")
+    print(f"{len(rows)} pairs; {options.out}, {beside}")
+
+
+def _pairs(options: argparse.Namespace):
+    from bilevelmorph.volumes.pairs import DatasetFolder, read_csv, with_labels
+
+    labels = None
+    if options.data:
+        folder = DatasetFolder.open(options.data)
+        pairs, labels = folder.pairs(options.split), folder.labels or None
+    else:
+        pairs = read_csv(options.pairs)
+    if options.limit < 0:
+        raise fail("--limit", options.limit, "0 or more")
+    return with_labels(pairs[: options.limit or None], options.data or options.pairs), labels

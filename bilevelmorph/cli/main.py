@@ -1,0 +1,82 @@
+"""`bilevelmorph <command>`: finds the command, turns users' mistakes into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from bilevelmorph.checks import InputError
+
+COMMANDS = {
+    "register": "align one volume with another",
+    "warp": "apply a displacement to an image or a label map",
+    "warp-points": "apply a displacement to points",
+    "train": "train a network on your scans",
+    "evaluate": "score a model over pairs with label maps",
+    "models": "list the bundled models, or show a model's card",
+    "demo": "register a synthetic pair made from real anatomy",
+}
+
+
+def command_module(name: str):
+    """The module of a command."""
+    return importlib.import_module("bilevelmorph.cli." + name.replace("-", "_"))
+
+
+def run(name: str, arguments: Sequence[str], prog: str) -> int:
+    """Parse and run one command.
+
+    Returns:
+        The exit status: 0, 1 (ran, with failures), 2 (a user's mistake), 130 (interrupted).
+    """
+    module = command_module(name)
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=module.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        return module.run(options) or 0
+    except InputError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+    except (ImportError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console command."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in COMMANDS:
+        return run(arguments[0], arguments[1:], f"bilevelmorph {arguments[0]}")
+    listing = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="bilevelmorph",
+        description="Deformable registration of medical images.",
+        epilog=f"commands:\n{listing}\n\n'bilevelmorph COMMAND --help' tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", choices=list(COMMANDS), metavar="COMMAND")
+    options = parser.parse_args(arguments)
+    if options.version:
+        from bilevelmorph import __version__
+
+        print(__version__)
+        return 0
+    parser.print_help()
+    return 0 if not arguments else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The frozen configuration of a training run, saved beside the model it made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bilevelmorph.checks import fail
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides a training run; the names are those of the flags.
+
+    >>> TrainingConfig(epochs=3).epochs
+    3
+    """
+
+    # data
+    img_list: str | None = None
+    img_prefix: str = ""
+    img_suffix: str = ""
+    data: str | None = None
+    synthetic: bool = False
+    atlas: str | None = None
+    multichannel: bool = False
+    shape: tuple[int, ...] | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    val_pairs: int = 40
+    val_every: int = 1
+    augment_affine: float = 0.0
+    augment_shift: float = 0.0
+    augment_intensity: float = 0.0
+    # output and devices
+    model_dir: str = "models"
+    gpu: str = "0"
+    threads: int = 0
+    seed: int = 0
+    # optimisation
+    batch_size: int = 1
+    epochs: int = 1500
+    steps_per_epoch: int = 100
+    load_weights: str | None = None
+    initial_epoch: int = 0
+    resume: bool = False
+    lr: float = 1e-4
+    lr_schedule: str = "constant"
+    clip_norm: float = 0.0
+    # network
+    network: str = "vxm"
+    enc: tuple[int, ...] = (16, 32, 32, 32)
+    dec: tuple[int, ...] = (32, 32, 32, 32, 32, 16, 16)
+    int_steps: int = 7
+    int_downsize: int = 2
+    use_probs: bool = False
+    bidir: bool = False
+    scales: tuple[int, ...] = (4, 2)
+    encoder: tuple[tuple[int, ...], ...] = ((), (16, 16, 16), (32, 32, 32))
+    matching: tuple[int, ...] = (48, 32, 16)
+    regularization: tuple[int, ...] = (48, 48, 32)
+    radius: tuple[int, ...] = (0,)
+    descriptor: str | None = None
+    explicit: bool = False
+    # objective
+    image_loss: str = "mse"
+    window: int = 9
+    regularity: str = "diffusion"
+    lambda_weight: float = 0.01
+    stage_weights: tuple[float, ...] = ()
+    folding_weight: float = 0.0
+    kl_lambda: float = 10.0
+    image_sigma: float = 1.0
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingConfig:
+        """Read from JSON; unknown keys are refused."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], what: str = "configuration") -> TrainingConfig:
+        """From a mapping, lists becoming tuples.
+
+        >>> TrainingConfig.from_dict({"enc": [8, 8]}).enc
+        (8, 8)
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise fail(what, f"unknown key {unknown[0]}", "a key of TrainingConfig")
+        return cls(**{k: _frozen(v) for k, v in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,242 @@
+"""Registration of two volumes, native space in, native space out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bilevelmorph.checks import fail
+from bilevelmorph.inference.affine import align
+from bilevelmorph.inference.models import load_model
+from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
+from bilevelmorph.metrics.similarity import local_correlation
+from bilevelmorph.volumes.geometry import (
+    outside_of,
+    resample,
+    sample_field,
+    transform_points,
+    voxel_positions,
+    warp_volume,
+)
+from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, normalise
+from bilevelmorph.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from bilevelmorph.networks.base import RegistrationNetwork
+
+METHODS = ("model", "affine", "rigid", "identity")
+
+
+@dataclass
+class Registration:
+    """The result for one pair.
+
+    Attributes:
+        moved: `moving` on the fixed grid.
+        displacement: ``[*fixed, N]`` float32, voxels of the fixed grid, affine
+            part included: ``moved(x) = moving(world(x + u(x)))``.
+        affine: ``[4, 4]`` world matrix, fixed to moving, of the linear part.
+        report: Similarity before and after, displacement, folding, seconds.
+        warnings: Reasons to look at the result before trusting it.
+        inverse: ``[*moving, N]`` voxels of the moving grid, where it was asked for.
+    """
+
+    moved: Volume
+    displacement: np.ndarray
+    affine: np.ndarray
+    report: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    inverse: np.ndarray | None = None
+
+
+class Registrar:
+    """Registers pairs with one model; compiled once a grid.
+
+    Args:
+        model: Name, file or network; None for methods without one.
+        affine: ``"none"``, ``"rigid"`` or ``"affine"``.
+        start: ``"header"`` or ``"centre"``; None takes what the model was trained with.
+        deformable: False stops after the linear part.
+    """
+
+    def __init__(
+        self,
+        model: str | RegistrationNetwork | None = "general",
+        affine: str = "none",
+        start: str | None = None,
+        deformable: bool = True,
+    ) -> None:
+        self.network = None
+        if deformable:
+            self.network = load_model(model) if isinstance(model, str) else model
+        options = self.network.preprocessing if self.network is not None else {}
+        self.affine = affine
+        self.start = start or options.get("grid", "header")
+        self.percentiles = options.get("percentiles", PERCENTILES)
+        self.shape = options.get("shape")
+        self._predict: Callable[..., Any] | None = None
+
+    def __call__(
+        self, moving: Volume, fixed: Volume, mask: Volume | None = None, inverse: bool = False
+    ) -> Registration:
+        """Register a pair.
+
+        Args:
+            moving, fixed: Images of any size, spacing and orientation.
+            mask: On the fixed grid; the affine step and the report look inside only.
+            inverse: Compute the inverse displacement too.
+
+        Returns:
+            A `Registration`.
+
+        Raises:
+            InputError: Volumes that cannot be registered with this model.
+        """
+        began = time.perf_counter()
+        self._check(moving, fixed, mask)
+        region = None if mask is None else mask.data > 0
+        affine = align(moving, fixed, self.affine, self.start, region)
+        work = self._work_grid(fixed)
+        source = normalise(moving.data, self.percentiles)
+        source = resample(moving.with_data(source), work.shape, work.affine, affine).data
+        target = work.data
+        step, back = self._deform(source, target, inverse)
+        displacement = self._to_native(step, work, fixed, affine)
+        moved = warp_volume(moving, displacement, fixed.affine)
+        seconds = time.perf_counter() - began
+        result = Registration(
+            Volume(moved.data, fixed.affine, "image", moving.name, fixed.header), displacement, affine, {}
+        )
+        if inverse:
+            result.inverse = self._inverse(back, work, moving, affine)
+        self._report(result, moving, fixed, region, seconds)
+        return result
+
+    def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
+        if moving.ndims != fixed.ndims:
+            raise fail("pair", f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}", "one kind")
+        if self.network is not None and self.network.ndims != fixed.ndims:
+            came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
+            raise fail("--model", came, f"a {fixed.ndims}-D model", "train one, or name another")
+        if mask is not None and mask.shape != fixed.shape:
+            raise fail(mask.name, f"shape {mask.shape}", f"that of {fixed.name}, {fixed.shape}")
+
+    def _work_grid(self, fixed: Volume) -> Volume:
+        """The fixed image as the network wants it: canonical axes, normalised, its usual shape."""
+        work = canonical(fixed)
+        work = work.with_data(normalise(work.data, self.percentiles))
+        if self.shape is None:
+            return work
+        shape = [usual if n <= usual else n for n, usual in zip(work.shape, self.shape, strict=True)]
+        return centred(work, shape)
+
+    def _deform(
+        self, source: np.ndarray, target: np.ndarray, inverse: bool
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if self.network is None:
+            return None, None
+        import tensorflow as tf
+
+        from bilevelmorph.ops.grid import crop
+
+        moving, fixed = (tf.constant(x[None, ..., None]) for x in (source, target))
+        if self._predict is None:
+            network = self.network
+
+            @tf.function(reduce_retracing=False, autograph=False)
+            def predict(moving: tf.Tensor, fixed: tf.Tensor, both: bool) -> tuple[tf.Tensor, ...]:
+                fields = network.fields(moving, fixed, training=False)
+                shape = fixed.shape.as_list()[1:-1]
+                forward = crop(fields.displacement, shape)
+                return (forward, crop(fields.inverse(), shape)) if both else (forward,)
+
+            self._predict = predict
+        fields = [f.numpy()[0] for f in self._predict(moving, fixed, inverse)]
+        return fields[0], fields[1] if inverse else None
+
+    @staticmethod
+    def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
+        """The whole map, affine included, as displacement in voxels of the fixed grid."""
+        here = voxel_positions(fixed.shape)
+        there = here
+        if step is not None:
+            to_work = np.linalg.inv(work.affine) @ fixed.affine
+            at = transform_points(to_work, here)
+            at = at + sample_field(step, at)
+            there = transform_points(np.linalg.inv(to_work), at)
+        world = np.linalg.inv(fixed.affine) @ affine @ fixed.affine
+        return (transform_points(world, there) - here).astype(np.float32)
+
+    @staticmethod
+    def _inverse(back: np.ndarray | None, work: Volume, moving: Volume, affine: np.ndarray) -> np.ndarray:
+        """From the moving grid to the fixed world, in voxels of the moving grid."""
+        here = voxel_positions(moving.shape)
+        to_work = np.linalg.inv(affine @ work.affine) @ moving.affine
+        at = transform_points(to_work, here)
+        if back is not None:
+            at = at + sample_field(back, at)
+        there = transform_points(np.linalg.inv(moving.affine) @ work.affine, at)
+        return (there - here).astype(np.float32)
+
+    def _report(
+        self, result: Registration, moving: Volume, fixed: Volume, region: np.ndarray | None, seconds: float
+    ) -> None:
+        start = align(moving, fixed, "none", self.start)
+        before = resample(moving, fixed.shape, fixed.affine, start).data
+        target = normalise(fixed.data, self.percentiles)
+        similarity = [
+            local_correlation(target, normalise(x, self.percentiles), region)
+            for x in (before, result.moved.data)
+        ]
+        distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
+        inside = slice(None) if region is None else region
+        result.report = {
+            "similarity_before": similarity[0],
+            "similarity_after": similarity[1],
+            "mean_displacement_mm": float(distance[inside].mean()),
+            "folding_percent": folding_percent(result.displacement),
+            "log_jacobian_sd": log_jacobian_deviation(result.displacement),
+            "seconds": seconds,
+        }
+        result.warnings = self._doubts(result, moving, fixed, similarity)
+
+    def _doubts(
+        self, result: Registration, moving: Volume, fixed: Volume, similarity: list[float]
+    ) -> list[str]:
+        doubts = []
+        if similarity[1] < similarity[0] - 1e-4:
+            doubts.append(f"similarity fell from {similarity[0]:.3f} to {similarity[1]:.3f}")
+        extent = np.linalg.norm(np.array(fixed.shape) * fixed.spacing)
+        apart = np.linalg.norm(moving.centre - fixed.centre)
+        if self.affine == "none" and self.start == "header" and apart > 0.25 * extent:
+            doubts.append(f"the centres are {apart:.0f} mm apart; try --affine affine or --start centre")
+        mapping = np.linalg.inv(moving.affine) @ fixed.affine
+        targets = transform_points(mapping, voxel_positions(fixed.shape) + result.displacement)
+        body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
+        lost = float(outside_of(moving.shape, targets)[body].mean()) if body.any() else 0.0
+        if lost > 0.3:
+            doubts.append(f"{lost:.0%} of the fixed image lies outside the moving one")
+        if result.report["folding_percent"] > 1:
+            doubts.append(f"{result.report['folding_percent']:.1f} % of voxels fold")
+        return doubts
+
+
+def register(
+    moving: Volume, fixed: Volume, model: str | RegistrationNetwork = "general", **options: Any
+) -> Registration:
+    """Register one pair; see `Registrar` and its call for the options.
+
+    Args:
+        moving, fixed: Volumes.
+        model: Name, file or network.
+        options: ``affine``, ``start``, ``mask``, ``inverse``.
+
+    Returns:
+        A `Registration`.
+    """
+    call = {k: options.pop(k) for k in ("mask", "inverse") if k in options}
+    return Registrar(model, **options)(moving, fixed, **call)

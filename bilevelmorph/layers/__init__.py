@@ -1,0 +1,21 @@
+"""Keras layers, all registered for serialisation."""
+
+import keras  # noqa: F401  first, so that registration begins with nothing half imported
+
+from bilevelmorph.layers.compose_transform import ComposeTransform
+from bilevelmorph.layers.data_matching import DataMatching
+from bilevelmorph.layers.feature_encoder import FeatureEncoder
+from bilevelmorph.layers.regularization import Regularization
+from bilevelmorph.layers.rescale_transform import RescaleTransform
+from bilevelmorph.layers.spatial_transformer import SpatialTransformer
+from bilevelmorph.layers.vec_int import VecInt
+
+__all__ = [
+    "ComposeTransform",
+    "DataMatching",
+    "FeatureEncoder",
+    "Regularization",
+    "RescaleTransform",
+    "SpatialTransformer",
+    "VecInt",
+]

@@ -1,0 +1,45 @@
+"""The convolution that the blocks are made of, in any number of dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from bilevelmorph.checks import spatial_rank
+
+SLOPE = 0.2
+
+
+def convolution(
+    ndims: int,
+    filters: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    active: bool = True,
+    initializer: Any = "he_normal",
+    name: str | None = None,
+) -> keras.layers.Layer:
+    """A padded Keras convolution of the right rank, with leaky ReLU 0.2 unless told otherwise.
+
+    >>> convolution(2, 8, name="c").name
+    'c'
+    """
+    make = getattr(keras.layers, f"Conv{spatial_rank('ndims', ndims)}D")
+    return make(
+        filters,
+        kernel,
+        strides=stride,
+        dilation_rate=dilation,
+        padding="same",
+        activation=keras.layers.LeakyReLU(SLOPE) if active else None,
+        kernel_initializer=initializer,
+        name=name,
+    )
+
+
+def small_normal(stddev: float = 1e-5) -> keras.initializers.Initializer:
+    """Initial values so small that a network begins at the identity."""
+    return keras.initializers.RandomNormal(stddev=stddev)

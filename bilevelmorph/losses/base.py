@@ -1,0 +1,59 @@
+"""What the losses share: float32 arithmetic, an optional mask, a scalar result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def masked_mean(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Mean over all entries, weighted by a mask that broadcasts against them.
+
+    Args:
+        values: ``[B, *S, C]``.
+        mask: None, or ``[B, *S, 1]``, non-negative.
+
+    Returns:
+        Scalar; 0 where the mask is empty.
+
+    >>> float(masked_mean(tf.constant([[[1.0], [3.0]]]), tf.constant([[[1.0], [0.0]]])))
+    1.0
+    """
+    if mask is None:
+        return tf.reduce_mean(values)
+    weight = tf.broadcast_to(tf.cast(mask, values.dtype), tf.shape(values))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weight), tf.reduce_sum(weight))
+
+
+def full_precision(x: Any) -> tf.Tensor:
+    """The tensor in float32 (float64 stays), so that half precision cannot overflow."""
+    x = tf.convert_to_tensor(x)
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
+class ImageLoss(keras.losses.Loss):
+    """A Keras loss between two images whose sample weight is a spatial mask.
+
+    Subclasses define ``compute(fixed, moved, mask)``. As a Keras loss it is
+    used as ``loss(y_true, y_pred, sample_weight=mask)``, the mask being
+    ``[B, *S]`` or ``[B, *S, 1]``.
+    """
+
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
+        kwargs.pop("fn", None)
+        super().__init__(name=name, **kwargs)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+        fixed, moved = full_precision(y_true), full_precision(y_pred)
+        mask = None if sample_weight is None else full_precision(sample_weight)
+        if mask is not None and mask.shape.rank == fixed.shape.rank - 1:
+            mask = mask[..., None]
+        return self.compute(tf.cast(fixed, moved.dtype), moved, mask)
+
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        return self(y_true, y_pred)
+
+    def compute(self, fixed: tf.Tensor, moved: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        raise NotImplementedError

@@ -1,0 +1,33 @@
+"""Mean squared difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.checks import positive
+from bilevelmorph.losses.base import ImageLoss, masked_mean
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class MSE(ImageLoss):
+    """Mean squared difference over ``image_sigma**2``.
+
+    Args:
+        image_sigma: Standard deviation of the image noise (VoxelMorph's parameter).
+
+    >>> float(MSE()(tf.zeros([1, 4, 4, 1]), tf.fill([1, 4, 4, 1], 2.0)))
+    4.0
+    """
+
+    def __init__(self, image_sigma: float = 1.0, name: str = "mse", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.image_sigma = positive("image_sigma", image_sigma)
+
+    def compute(self, fixed: tf.Tensor, moved: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        return masked_mean(tf.square(fixed - moved), mask) / self.image_sigma**2
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "image_sigma": self.image_sigma}

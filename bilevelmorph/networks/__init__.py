@@ -1,0 +1,10 @@
+"""Registration networks."""
+
+import keras  # noqa: F401  first, so that registration begins with nothing half imported
+
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.fields import Fields
+from bilevelmorph.networks.propagation_network import PropagationNetwork
+from bilevelmorph.networks.vxm_dense import VxmDense
+
+__all__ = ["Fields", "PropagationNetwork", "RegistrationNetwork", "VxmDense"]

@@ -1,0 +1,112 @@
+"""What every registration network has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.checks import fail, spatial_rank
+from bilevelmorph.networks.fields import Fields
+from bilevelmorph.ops.grid import crop, pad_to_multiple, spatial_shape
+from bilevelmorph.ops.warping import warp
+
+
+class RegistrationNetwork(keras.Model):
+    """A Keras model from a pair of images to a deformation.
+
+    Call it on ``[moving, fixed]``, each ``[B, *S, C]`` of any spatial size,
+    intensities in [0, 1]. It returns ``{"moved": [B, *S, C], "displacement":
+    [B, *S, N]}``, the displacement in voxels, ``ij`` order, pull-back.
+
+    Subclasses define `estimate` on sizes divisible by `multiple`.
+
+    Args:
+        ndims: 2 or 3.
+        channels: Of each image.
+        preprocessing: How intensities and grids are prepared for this model,
+            kept in its configuration and applied again at inference.
+    """
+
+    def __init__(
+        self,
+        ndims: int = 3,
+        channels: int = 1,
+        preprocessing: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ndims = spatial_rank("ndims", ndims, (2, 3))
+        self.channels = channels
+        self.preprocessing = dict(preprocessing or {})
+
+    @property
+    def multiple(self) -> int:
+        """Sizes that `estimate` sees are multiples of this."""
+        raise NotImplementedError
+
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+        """The deformation of a padded pair."""
+        raise NotImplementedError
+
+    def fields(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+        """The deformation of a pair of any size, every stage of it.
+
+        Args:
+            moving, fixed: ``[B, *S, C]``, the same size.
+            training: As in Keras.
+
+        Returns:
+            `Fields`; `displacement` has the size of `fixed`, the stages that of
+            the padded grid.
+        """
+        moving, fixed = tf.convert_to_tensor(moving), tf.convert_to_tensor(fixed)
+        return self.estimate(
+            pad_to_multiple(moving, self.multiple), pad_to_multiple(fixed, self.multiple), training
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
+        moving, fixed = self.split(inputs)
+        shape = spatial_shape(fixed)
+        displacement = crop(self.fields(moving, fixed, training).displacement, shape)
+        return {"moved": warp(moving, displacement), "displacement": displacement}
+
+    @staticmethod
+    def split(inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take ``[moving, fixed]`` or ``{"moving": ..., "fixed": ...}`` apart."""
+        if isinstance(inputs, dict):
+            return inputs["moving"], inputs["fixed"]
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
+            raise fail("network inputs", type(inputs).__name__, "[moving, fixed]")
+        return inputs[0], inputs[1]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights; the spatial size does not matter."""
+        if not getattr(self, "built", False):
+            self.build_layers((None, *[None] * self.ndims, self.channels))
+            self.built = True
+
+    def build_layers(self, image: Sequence[int | None]) -> None:
+        """Build every layer for images of this shape."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[Any, ...]]:
+        shapes = list(input_shape.values()) if isinstance(input_shape, dict) else input_shape
+        moving = tuple(shapes[0])
+        return {"moved": moving, "displacement": (*moving[:-1], self.ndims)}
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"ndims": self.ndims, "channels": self.channels, "preprocessing": self.preprocessing}
+        return {"name": self.name, **own}
+
+    def get_build_config(self) -> dict[str, Any]:
+        return {"ndims": self.ndims}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self.build()
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RegistrationNetwork:
+        return cls(**config)

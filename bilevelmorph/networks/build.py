@@ -1,0 +1,58 @@
+"""Networks from a training configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bilevelmorph.checks import one_of
+from bilevelmorph.config import TrainingConfig
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.propagation_network import PropagationNetwork
+from bilevelmorph.networks.vxm_dense import VxmDense
+
+NETWORKS = ("vxm", "propagation")
+
+
+def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 1) -> RegistrationNetwork:
+    """An untrained network.
+
+    Args:
+        config: Its `network` field chooses the kind.
+        shape: Grid of the training pairs; only its rank fixes the network, the
+            sizes are kept as the grid that scans are centred in again at inference.
+        channels: Of each image.
+
+    >>> build_network(TrainingConfig(network="propagation"), (16, 16)).name
+    'propagation_network'
+    """
+    one_of("--network", config.network, NETWORKS)
+    ndims = len(shape)
+    preprocessing: dict[str, Any] = {"percentiles": list(config.percentiles), "grid": "header"}
+    if not config.synthetic:
+        preprocessing |= {"grid": "centre", "shape": list(shape)}
+    if config.network == "vxm":
+        return VxmDense(
+            ndims,
+            [config.enc, config.dec],
+            int_steps=config.int_steps,
+            int_resolution=config.int_downsize,
+            bidir=config.bidir,
+            use_probs=config.use_probs,
+            src_feats=channels,
+            trg_feats=channels,
+            preprocessing=preprocessing,
+        )
+    return PropagationNetwork(
+        ndims,
+        config.scales,
+        config.encoder,
+        config.matching,
+        config.regularization,
+        config.radius[0] if len(config.radius) == 1 else config.radius,
+        config.int_steps,
+        config.descriptor,
+        config.explicit,
+        channels=channels,
+        preprocessing=preprocessing,
+    )

@@ -1,0 +1,193 @@
+"""VoxelMorph's dense network in Keras 3: the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.checks import fail, positive
+from bilevelmorph.layers.convolution import convolution, small_normal
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.fields import Fields
+from bilevelmorph.ops.grid import crop, spatial_shape
+from bilevelmorph.ops.integration import integrate
+from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.warping import warp
+
+DEFAULT_FEATURES = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class VxmDense(RegistrationNetwork):
+    """A U-Net on both images together gives one velocity, or one displacement.
+
+    The same layers, names and arithmetic as `voxelmorph.networks.VxmDense`
+    0.2, so that its weights give its displacement; any spatial size.
+
+    Args:
+        inshape: Spatial sizes as VoxelMorph asks for; only their number counts,
+            and a plain 2 or 3 will do.
+        nb_unet_features: Filters of the encoder and of the decoder; entries of
+            the decoder beyond the encoder's length are at full resolution.
+        int_steps: Squarings; 0 predicts a displacement directly.
+        int_resolution: Downsampling of the velocity for integration.
+        svf_resolution: Downsampling of the predicted velocity.
+        bidir: Also return the fixed image moved by the inverse.
+        use_probs: Predict a variance too (VM-diff); sampled in training, the
+            mean at inference.
+        fill_value: Of moved images outside the moving one.
+        src_feats, trg_feats: Channels of moving and fixed.
+        int_downsize: VoxelMorph's older name of `int_resolution`.
+        preprocessing, name: See `RegistrationNetwork`.
+
+    Reference: Balakrishnan et al., TMI 2019; Dalca et al., MedIA 2019.
+
+    >>> network = VxmDense(2, nb_unet_features=[[8, 8], [8, 8, 4]])
+    >>> network([tf.ones([1, 13, 10, 1]), tf.ones([1, 13, 10, 1])])["displacement"].shape.as_list()
+    [1, 13, 10, 2]
+    """
+
+    def __init__(
+        self,
+        inshape: int | Sequence[int | None] = 3,
+        nb_unet_features: Sequence[Sequence[int]] | None = None,
+        int_steps: int = 7,
+        int_resolution: int = 2,
+        svf_resolution: int = 1,
+        bidir: bool = False,
+        use_probs: bool = False,
+        fill_value: float | None = None,
+        src_feats: int = 1,
+        trg_feats: int = 1,
+        int_downsize: int | None = None,
+        preprocessing: dict[str, Any] | None = None,
+        name: str = "vxm_dense",
+        **kwargs: Any,
+    ) -> None:
+        ndims = inshape if isinstance(inshape, int) else len(inshape)
+        super().__init__(ndims=ndims, channels=src_feats, preprocessing=preprocessing, name=name, **kwargs)
+        features = nb_unet_features or DEFAULT_FEATURES
+        if len(features) != 2 or len(features[1]) < len(features[0]):
+            raise fail("nb_unet_features", features, "[encoder, decoder], the decoder at least as long")
+        self.encoder_widths, self.decoder_widths = ([int(f) for f in part] for part in features)
+        self.int_steps = int(positive("int_steps", int_steps, zero=True, whole=True))
+        self.int_resolution = int(int_downsize or int_resolution) if int_steps else 1
+        self.svf_resolution = int(svf_resolution)
+        self.bidir, self.use_probs, self.fill_value = bidir, use_probs, fill_value
+        self.trg_feats = trg_feats
+        self._make_layers()
+
+    def _make_layers(self) -> None:
+        n, name, levels = self.ndims, f"{self.name}_unet", len(self.encoder_widths)
+        self.encoder = [
+            convolution(n, f, name=f"{name}_enc_conv_{i}_0") for i, f in enumerate(self.encoder_widths)
+        ]
+        self.pool = getattr(keras.layers, f"MaxPooling{n}D")(2, name=f"{name}_pool")
+        self.decoder = [
+            convolution(n, f, name=f"{name}_dec_conv_{levels - 1 - i}_0")
+            for i, f in enumerate(self.decoder_widths[:levels])
+        ]
+        self.final = [
+            convolution(n, f, name=f"{name}_dec_final_conv_{i}")
+            for i, f in enumerate(self.decoder_widths[levels:])
+        ]
+        self.flow = convolution(n, n, active=False, initializer=small_normal(), name=f"{self.name}_flow")
+        self.log_sigma = None
+        if self.use_probs:
+            self.log_sigma = convolution(
+                n, n, active=False, initializer=small_normal(1e-10), name=f"{self.name}_log_sigma"
+            )
+            self.log_sigma.bias_initializer = keras.initializers.Constant(-10.0)
+            self.noise = keras.random.SeedGenerator(0)
+
+    @property
+    def multiple(self) -> int:
+        return 2 ** len(self.encoder_widths)
+
+    @property
+    def _skipped(self) -> int:
+        """Upsamplings left out because the velocity is wanted at a lower resolution."""
+        return self.svf_resolution.bit_length() - 1
+
+    def build_layers(self, image: Any) -> None:
+        space = tuple(image[:-1])
+        channels, skips = self.channels + self.trg_feats, []
+        for block in self.encoder:
+            block.build((*space, channels))
+            channels = block.filters
+            skips.append(channels)
+        for i, block in enumerate(self.decoder):
+            block.build((*space, channels))
+            channels = block.filters + (skips.pop() if i < len(self.decoder) - self._skipped else 0)
+        for block in self.final:
+            block.build((*space, channels))
+            channels = block.filters
+        for block in (self.flow, self.log_sigma):
+            if block is not None:
+                block.build((*space, channels))
+
+    def _unet(self, x: tf.Tensor) -> tf.Tensor:
+        skips = []
+        for block in self.encoder:
+            x = block(x)
+            skips.append(x)
+            x = self.pool(x)
+        for i, block in enumerate(self.decoder):
+            x = block(x)
+            if i < len(self.decoder) - self._skipped:
+                for axis in range(1, self.ndims + 1):
+                    x = tf.repeat(x, 2, axis=axis)
+                x = tf.concat([x, skips.pop()], -1)
+        for block in self.final:
+            x = block(x)
+        return x
+
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+        x = self._unet(tf.concat([moving, fixed], -1))
+        velocity = tf.cast(self.flow(x), tf.float32)
+        extra = {}
+        if self.log_sigma is not None:
+            log_variance = tf.cast(self.log_sigma(x), tf.float32)
+            extra["flow_parameters"] = tf.concat([velocity, log_variance], -1)
+            if training:
+                noise = keras.random.normal(tf.shape(velocity), seed=self.noise)
+                velocity = velocity + tf.exp(log_variance / 2) * noise
+        full = spatial_shape(fixed)
+        half = [n // self.int_resolution for n in full]
+        velocity = resize_field(velocity, half, align="corners")
+        step = integrate(velocity, self.int_steps) if self.int_steps else velocity
+        displacement = resize_field(step, full, align="corners")
+        return Fields(displacement, [velocity], [], self.int_steps, "corners", extra)
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
+        moving, fixed = self.split(inputs)
+        shape = spatial_shape(fixed)
+        fields = self.fields(moving, fixed, training)
+        displacement = crop(fields.displacement, shape)
+        out = {"moved": warp(moving, displacement, fill_value=self.fill_value), "displacement": displacement}
+        if self.bidir:
+            out["moved_fixed"] = warp(fixed, crop(fields.inverse(), shape), fill_value=self.fill_value)
+        return out
+
+    def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[Any, ...]]:
+        shapes = super().compute_output_shape(input_shape)
+        return {**shapes, "moved_fixed": shapes["moved"]} if self.bidir else shapes
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "inshape": self.ndims,
+            "nb_unet_features": [self.encoder_widths, self.decoder_widths],
+            "int_steps": self.int_steps,
+            "int_resolution": self.int_resolution,
+            "svf_resolution": self.svf_resolution,
+            "bidir": self.bidir,
+            "use_probs": self.use_probs,
+            "fill_value": self.fill_value,
+            "src_feats": self.channels,
+            "trg_feats": self.trg_feats,
+            "preprocessing": self.preprocessing,
+        }

@@ -1,0 +1,66 @@
+"""Voxel coordinates and shapes, static where they are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def spatial_shape(x: Any) -> list[Any]:
+    """Sizes of the spatial axes of ``[B, *S, C]``: ints where static, else tensors.
+
+    >>> spatial_shape(tf.zeros([1, 4, 5, 2]))
+    [4, 5]
+    """
+    static = list(x.shape)[1:-1]
+    if None not in static:
+        return static
+    dynamic = tf.shape(x)
+    return [dynamic[i + 1] if n is None else n for i, n in enumerate(static)]
+
+
+def coordinates(shape: list[Any], dtype: Any = tf.float32) -> list[tf.Tensor]:
+    """One ``ij`` coordinate tensor an axis, each ready to broadcast.
+
+    Args:
+        shape: Spatial sizes, ints or scalar tensors, of N axes.
+        dtype: Of the coordinates.
+
+    Returns:
+        N tensors; the i-th holds 0..shape[i]-1 along axis i and has size 1
+        along the others.
+
+    >>> [c.shape.as_list() for c in coordinates([4, 5])]
+    [[4, 1], [1, 5]]
+    """
+    n = len(shape)
+    axes = []
+    for i, size in enumerate(shape):
+        line = tf.cast(tf.range(size), dtype)
+        axes.append(tf.reshape(line, [-1 if j == i else 1 for j in range(n)]))
+    return axes
+
+
+def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Pad the end of every spatial axis with zeros up to a multiple.
+
+    >>> pad_to_multiple(tf.zeros([1, 5, 8, 1]), 4).shape.as_list()
+    [1, 8, 8, 1]
+    """
+    if multiple == 1:
+        return x
+    extra = [[0, (-n) % multiple] for n in spatial_shape(x)]
+    if all(isinstance(e[1], int) and e[1] == 0 for e in extra):
+        return x
+    return tf.pad(x, [[0, 0], *extra, [0, 0]])
+
+
+def crop(x: tf.Tensor, shape: list[Any]) -> tf.Tensor:
+    """Keep the first ``shape`` voxels along the spatial axes (undoes the padding).
+
+    >>> crop(tf.zeros([1, 8, 8, 1]), [5, 8]).shape.as_list()
+    [1, 5, 8, 1]
+    """
+    keep = (slice(None), *(slice(0, n) for n in shape), slice(None))
+    return x[keep]

@@ -1,0 +1,65 @@
+"""How far features of two images agree, voxel by voxel."""
+
+from __future__ import annotations
+
+import itertools
+
+import tensorflow as tf
+
+from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.xla import island
+
+
+@island
+def match_cost(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor:
+    """Mean absolute difference of features, at every shift within a cubic radius.
+
+    Args:
+        fixed: ``[B, *S, C]`` features.
+        moved: ``[B, *S, C]`` warped features.
+        radius: Largest shift along each axis in voxels; 0 compares in place.
+
+    Returns:
+        ``[B, *S, (2 * radius + 1)**N]``; outside, `moved` counts as zero.
+
+    >>> match_cost(tf.ones([1, 4, 4, 2]), tf.zeros([1, 4, 4, 2]), 1).shape.as_list()
+    [1, 4, 4, 9]
+    """
+    if radius == 0:
+        return tf.reduce_mean(tf.abs(fixed - moved), -1, keepdims=True)
+    sizes = spatial_shape(fixed)
+    padded = tf.pad(moved, [[0, 0], *[[radius, radius]] * len(sizes), [0, 0]])
+    costs = []
+    for shift in itertools.product(range(2 * radius + 1), repeat=len(sizes)):
+        window = tuple(slice(s, s + n) for s, n in zip(shift, sizes, strict=True))
+        costs.append(tf.reduce_mean(tf.abs(fixed - padded[(slice(None), *window)]), -1))
+    return tf.stack(costs, -1)
+
+
+@island
+def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) -> tf.Tensor:
+    """The mean shift under a softmax of the negated match costs.
+
+    Args:
+        cost: ``[B, *S, (2 * radius + 1)**N]`` of `match_cost`.
+        radius: As there.
+        ndims: N.
+        sharpness: Scalar; how decisively the least cost wins, in units of the
+            mean cost.
+
+    Returns:
+        ``[B, *S, N]`` voxels, within the radius.
+
+    >>> cost = tf.constant([[[1.0, 1.0, 0.0]]])
+    >>> soft_argmin(cost, 1, 1, tf.constant(50.0)).numpy().round(3).tolist()
+    [[[1.0]]]
+    """
+    shifts = list(itertools.product(range(-radius, radius + 1), repeat=ndims))
+    typical = tf.reduce_mean(cost, list(range(1, cost.shape.rank)), keepdims=True)
+    weight = tf.nn.softmax(-sharpness * cost / (typical + 1e-6), -1)
+    # Sums of channels rather than a product with the table of shifts: they fuse.
+    parts = []
+    for axis in range(ndims):
+        terms = [s[axis] * weight[..., k] for k, s in enumerate(shifts) if s[axis]]
+        parts.append(tf.add_n(terms))
+    return tf.stack(parts, -1)

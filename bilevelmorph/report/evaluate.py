@@ -1,0 +1,132 @@
+"""Scores of a method over a list of pairs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bilevelmorph.checks import fail
+from bilevelmorph.inference.register import Registrar
+from bilevelmorph.metrics.overlap import dice
+from bilevelmorph.metrics.surface import mean_hausdorff95
+from bilevelmorph.volumes.files import load_volume, replacing, save_volume
+from bilevelmorph.volumes.geometry import warp_volume
+from bilevelmorph.volumes.pairs import Pair
+from bilevelmorph.volumes.volume import Volume
+
+
+def evaluate(
+    registrar: Registrar,
+    pairs: Sequence[Pair],
+    labels: Sequence[int] | None = None,
+    save_moved: Path | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Register every pair and score it in the native space of its fixed scan.
+
+    Label maps are warped with nearest neighbour by the same displacement.
+
+    Args:
+        registrar: The method.
+        pairs: With label maps.
+        labels: Foreground values; those of each pair by default.
+        save_moved: Folder for the warped label maps.
+        quiet: No progress bar.
+
+    Returns:
+        One row a pair.
+    """
+    rows = []
+    for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
+        moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
+        moving_seg, fixed_seg = (_labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
+        if number == 1:
+            registrar(moving, fixed)  # compiles; its time is not a registration's
+        began = time.perf_counter()
+        result = registrar(moving, fixed)
+        total = time.perf_counter() - began
+        moved = warp_volume(moving_seg, result.displacement, fixed.affine)
+        row = {"moving": pair.moving.name, "fixed": pair.fixed.name}
+        row |= _scores(moved, fixed_seg, labels)
+        row |= {
+            "folding_percent": result.report["folding_percent"],
+            "log_jacobian_sd": result.report["log_jacobian_sd"],
+            "seconds": result.report["seconds"],
+            "seconds_with_report": total,
+        }
+        rows.append(row)
+        if save_moved is not None:
+            save_volume(
+                save_moved / f"{number:04d}_{_stem(pair.moving.name)}_to_{_stem(pair.fixed.name)}.nii.gz",
+                moved,
+            )
+    return rows
+
+
+def _labels_of(subject: Any, image: Volume) -> Volume:
+    if subject.labels is None:
+        raise fail(str(subject.image), "no label map", "one, to score the registration")
+    labels = load_volume(subject.labels, "labels")
+    if labels.shape != image.shape:
+        raise fail(str(subject.labels), f"shape {labels.shape}", f"that of its image, {image.shape}")
+    return labels
+
+
+def _scores(moved: Volume, fixed: Volume, labels: Sequence[int] | None) -> dict[str, float]:
+    found = dice(moved.data, fixed.data, labels)
+    present = [v for v in found.values() if not np.isnan(v)]
+    spacing = list(fixed.spacing)
+    return {
+        "dice": float(np.mean(present)) if present else float("nan"),
+        "hd95_mm": mean_hausdorff95(moved.data, fixed.data, spacing, list(found)),
+        **{f"dice_{label}": value for label, value in found.items()},
+    }
+
+
+def summarise(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    """Mean and standard deviation over pairs of every number.
+
+    >>> summarise([{"dice": 0.5}, {"dice": 1.0}], {})["dice"]["mean"]
+    0.75
+    """
+    out: dict[str, Any] = {**facts, "pairs": len(rows)}
+    for key in dict.fromkeys(k for r in rows for k in r if k not in ("moving", "fixed")):
+        values = np.array([r.get(key, np.nan) for r in rows], float)
+        values = values[~np.isnan(values)]
+        if len(values):
+            out[key] = {
+                "mean": float(values.mean()),
+                "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+                "median": float(np.median(values)),
+            }
+    return out
+
+
+def write_results(path: str | Path, rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> Path:
+    """Write the rows as CSV and the summary as JSON beside it.
+
+    Returns:
+        The path of the summary.
+    """
+    path = Path(path)
+    columns = list(dict.fromkeys(k for r in rows for k in r))
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        out = csv.DictWriter(stream, columns)
+        out.writeheader()
+        for row in rows:
+            out.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    beside = path.with_suffix(".json")
+    with replacing(beside) as temporary:
+        Path(temporary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return beside
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0]

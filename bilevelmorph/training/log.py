@@ -1,0 +1,44 @@
+"""What a run leaves behind to read: a CSV file and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import tensorflow as tf
+
+from bilevelmorph.volumes.files import replacing
+
+
+class RunLog:
+    """One row an epoch in `log.csv`, the same numbers in TensorBoard.
+
+    Rows of epochs that are about to be run again, after a resume, are dropped.
+
+    Args:
+        folder: Of the run.
+        initial_epoch: Epochs already done.
+    """
+
+    def __init__(self, folder: Path, initial_epoch: int = 0) -> None:
+        self.path = folder / "log.csv"
+        self.rows: list[dict[str, float]] = []
+        if initial_epoch and self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as stream:
+                for row in csv.DictReader(stream):
+                    if int(row["epoch"]) <= initial_epoch:
+                        self.rows.append({k: float(v) for k, v in row.items() if v})
+        self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+
+    def write(self, epoch: int, values: dict[str, float]) -> None:
+        """Add a row; the file is replaced whole."""
+        self.rows.append({"epoch": epoch, **values})
+        columns = list(dict.fromkeys(k for row in self.rows for k in row))
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+            out = csv.DictWriter(stream, columns)
+            out.writeheader()
+            out.writerows({**r, "epoch": int(r["epoch"])} for r in self.rows)
+        with self.writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=epoch)
+            self.writer.flush()

@@ -1,0 +1,186 @@
+"""A training run from its configuration: data, network, objective, checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+from tqdm import tqdm
+
+from bilevelmorph.checks import InputError, fail, one_of, positive
+from bilevelmorph.config import TrainingConfig
+from bilevelmorph.losses.energy import Energy
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.build import build_network
+from bilevelmorph.training.augmentation import Augmentation
+from bilevelmorph.training.log import RunLog
+from bilevelmorph.training.state import newest_checkpoint, restore_optimizer, save_checkpoint
+from bilevelmorph.training.trainer import Diverged, Trainer
+from bilevelmorph.training.validation import Validation
+from bilevelmorph.volumes.dataset import PairSource
+from bilevelmorph.volumes.pairs import DatasetFolder, Subject, read_csv, read_list, with_labels
+
+
+def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
+    """Train a network and leave checkpoints, logs and the configuration in its folder.
+
+    Args:
+        config: Of the run.
+        quiet: No progress bars.
+
+    Returns:
+        The trained network.
+
+    Raises:
+        InputError: Data or values that cannot be used, or a run that diverged.
+    """
+    check(config)
+    keras.utils.set_random_seed(config.seed)
+    folder = Path(config.model_dir)
+    source, validation = open_data(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    start, initial_epoch = _starting_point(config, folder)
+    network = build_network(config, source.shape, source.channels)
+    network.build()
+    if start is not None:
+        _load(network, start)
+    energy = make_energy(config)
+    trainer = Trainer(network, energy, make_optimizer(config), augmentation_of(config), config.seed)
+    if start is not None and initial_epoch:
+        restore_optimizer(start, trainer.optimizer)
+    config.save(folder / "config.json")
+    log = RunLog(folder, initial_epoch)
+    best = max((row.get("val_dice", -1.0) for row in log.rows), default=-1.0)
+    for number in range(initial_epoch, config.epochs):
+        values = _run_epoch(trainer, source, number, config, quiet)
+        if validation and ((number + 1) % config.val_every == 0 or number + 1 == config.epochs):
+            values |= validation(network)
+        path = save_checkpoint(folder, number + 1, network, trainer.optimizer)
+        if values.get("val_dice", -1.0) > best:
+            best = values["val_dice"]
+            shutil.copyfile(path, folder / "best.keras")
+        log.write(number + 1, values)
+        if not quiet:
+            tqdm.write(_line(number + 1, config.epochs, values))
+    return network
+
+
+def open_data(config: TrainingConfig) -> tuple[Any, Validation | None]:
+    """The source of training pairs, and the validation where there are labels."""
+    if config.synthetic:
+        from bilevelmorph.volumes.synthetic import SyntheticSource
+
+        source: Any = SyntheticSource(config.shape or (64, 64, 64), config.seed)
+        return source, None
+    options: dict[str, Any] = {
+        "shape": config.shape,
+        "percentiles": config.percentiles,
+        "seed": config.seed,
+        "multichannel": config.multichannel,
+    }
+    if config.atlas:
+        options["atlas"] = Subject(Path(config.atlas))
+    if config.data:
+        folder = DatasetFolder.open(config.data)
+        source = PairSource(folder.subjects("train"), **options)
+        pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
+        if not pairs:
+            return source, None
+        return source, Validation(source, with_labels(pairs, "validation"), folder.labels or None)
+    path = str(config.img_list)
+    if path.lower().endswith(".csv"):
+        return PairSource(pairs=read_csv(path), **options), None
+    subjects, pairs = read_list(path, config.img_prefix, config.img_suffix)
+    return PairSource(subjects, pairs, **options), None
+
+
+def make_energy(config: TrainingConfig) -> Energy:
+    """The objective of a configuration."""
+    weights = {"similarity": 1.0}
+    if config.use_probs:
+        weights["kl"] = config.lambda_weight
+    else:
+        weights["regularity"] = config.lambda_weight
+    for i, weight in enumerate(config.stage_weights, 1):
+        weights[f"similarity_{2**i}"] = weight
+    if config.folding_weight:
+        weights["folding"] = config.folding_weight
+    return Energy(
+        "position" if config.synthetic else config.image_loss,
+        config.window,
+        config.regularity,
+        weights,
+        config.bidir,
+        config.image_sigma,
+        config.kl_lambda,
+    )
+
+
+def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+    """Adam, at a constant rate or on a cosine down to a hundredth."""
+    rate: Any = config.lr
+    if config.lr_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            config.lr, config.epochs * config.steps_per_epoch, alpha=0.01
+        )
+    return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
+
+
+def augmentation_of(config: TrainingConfig) -> Augmentation:
+    """The augmentation of a configuration."""
+    return Augmentation(config.augment_affine, config.augment_shift, config.augment_intensity)
+
+
+def check(config: TrainingConfig) -> None:
+    """Refuse values that cannot work, before anything is opened."""
+    sources = [bool(config.img_list), bool(config.data), config.synthetic]
+    if sum(sources) != 1:
+        raise fail("training data", f"{sum(sources)} sources", "one of --img-list, --data, --synthetic")
+    for name in ("batch_size", "epochs", "steps_per_epoch", "val_every"):
+        positive("--" + name.replace("_", "-"), getattr(config, name), whole=True)
+    positive("--lr", config.lr)
+    positive("--lambda", config.lambda_weight, zero=True)
+    one_of("--lr-schedule", config.lr_schedule, ("constant", "cosine"))
+    positive("--initial-epoch", config.initial_epoch, zero=True, whole=True)
+
+
+def _starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:
+    if config.resume:
+        found = newest_checkpoint(folder)
+        return found if found else (None, 0)
+    if config.load_weights:
+        path = Path(config.load_weights)
+        if not path.is_file():
+            raise fail("--load-weights", f"{path}, which does not exist", "a .keras or .h5 file")
+        return path, config.initial_epoch
+    return None, config.initial_epoch
+
+
+def _load(network: RegistrationNetwork, path: Path) -> None:
+    from bilevelmorph.networks.weights import load_weights
+
+    load_weights(network, path)
+
+
+def _run_epoch(trainer: Trainer, source: Any, number: int, config: TrainingConfig, quiet: bool) -> dict:
+    title = f"epoch {number + 1}/{config.epochs}"
+    with tqdm(total=config.steps_per_epoch, desc=title, leave=False, disable=quiet or None) as bar:
+
+        def progress(done: int, loss: float) -> None:
+            bar.update(1)
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+
+        try:
+            return trainer.epoch(source, number, config.steps_per_epoch, config.batch_size, progress)
+        except Diverged as error:
+            raise InputError(
+                f"training diverged: {error}; the last checkpoint in {config.model_dir} is good, "
+                f"go on from it with a lower --lr than {config.lr:g}"
+            ) from error
+
+
+def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:
+    parts = [f"{k} {v:.4f}" for k, v in values.items() if k != "seconds"]
+    return f"epoch {epoch}/{epochs}  {'  '.join(parts)}  {values['seconds']:.0f} s"

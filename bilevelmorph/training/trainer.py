@@ -1,0 +1,113 @@
+"""Single-level training: network weights under a fixed objective."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.losses.energy import Energy
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.ops.xla import compile_step
+from bilevelmorph.training.augmentation import Augmentation
+
+
+class Diverged(RuntimeError):
+    """A loss became NaN or infinite; the last checkpoint is still good."""
+
+
+class Source(Protocol):
+    """Where pairs come from; see `bilevelmorph.volumes.PairSource`."""
+
+    def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset: ...
+
+
+class Trainer:
+    """A gradient-tape loop over seeded pairs.
+
+    Step k sees the same pair and the same augmentation whatever happened
+    before it, so a run that is stopped and resumed ends with the same bits.
+
+    Args:
+        network: To be trained.
+        energy: Its objective.
+        optimizer: A Keras optimizer.
+        augmentation: Applied to real pairs in the step.
+        seed: Of augmentation and of random layers.
+    """
+
+    def __init__(
+        self,
+        network: RegistrationNetwork,
+        energy: Energy,
+        optimizer: keras.optimizers.Optimizer,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.network, self.energy, self.optimizer = network, energy, optimizer
+        self.augmentation = augmentation or Augmentation()
+        self.seed = seed
+        network.build()
+        optimizer.build(network.trainable_variables)
+        self._step = compile_step(self._train_step)
+
+    def _train_step(self, step: tf.Tensor, *images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One update. `images`: moving and fixed, and their targets where these differ."""
+        moving, fixed = images[0], images[1]
+        seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
+        if len(images) == 2:
+            moving, fixed = self.augmentation(moving, fixed, seed)
+            targets = (moving, fixed)
+        else:
+            targets = (images[2], images[3])
+        with tf.GradientTape() as tape:
+            fields = self.network.fields(moving, fixed, training=True)
+            terms = self.energy.terms(fields, *targets)
+            loss = self.energy.total(terms)
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return {"loss": loss, **terms}
+
+    def epoch(
+        self,
+        source: Source,
+        number: int,
+        steps: int,
+        batch_size: int = 1,
+        progress: Callable[[int, float], None] | None = None,
+    ) -> dict[str, float]:
+        """Run one epoch.
+
+        Args:
+            source: Of pairs.
+            number: Of the epoch, from 0; fixes which steps are run.
+            steps: Per epoch.
+            batch_size: Pairs a step.
+            progress: Called with the steps done and the loss.
+
+        Returns:
+            Means of the loss and of every term, and the seconds taken.
+
+        Raises:
+            Diverged: Names the term that is no longer finite.
+        """
+        began = time.perf_counter()
+        sums: dict[str, float] = {}
+        first = number * steps
+        for done, batch in enumerate(source.dataset(first, first + steps, batch_size), 1):
+            terms = {k: float(v) for k, v in self._step(*batch).items()}
+            bad = [k for k, v in terms.items() if not np.isfinite(v)]
+            if bad:
+                name = next((b for b in bad if b != "loss"), "loss")
+                raise Diverged(f"{name} is no longer finite at step {first + done} (epoch {number + 1})")
+            for key, value in terms.items():
+                sums[key] = sums.get(key, 0.0) + value
+            if progress:
+                progress(done, terms["loss"])
+        means: dict[str, Any] = {k: v / steps for k, v in sums.items()}
+        return {**means, "seconds": time.perf_counter() - began}

@@ -1,0 +1,41 @@
+"""Dice on held-out pairs during training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.metrics.deformation import folding_percent
+from bilevelmorph.metrics.overlap import mean_dice
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.ops.warping import warp
+from bilevelmorph.volumes.dataset import PairSource
+from bilevelmorph.volumes.pairs import Pair
+
+
+class Validation:
+    """Registers a fixed list of pairs with labels and scores it.
+
+    Args:
+        source: Prepares the scans as in training.
+        pairs: With label maps.
+        labels: Foreground values; those of each pair by default.
+    """
+
+    def __init__(self, source: PairSource, pairs: Sequence[Pair], labels: Sequence[int] | None) -> None:
+        self.source, self.pairs, self.labels = source, list(pairs), labels
+
+    def __call__(self, network: RegistrationNetwork) -> dict[str, float]:
+        """Mean Dice (labels warped with nearest neighbour) and mean folding in percent."""
+        predict = tf.function(lambda m, f: network([m, f], training=False)["displacement"])
+        scores, folds = [], []
+        for pair in self.pairs:
+            moving, fixed = (tf.constant(self.source.image(s)[None]) for s in (pair.moving, pair.fixed))
+            displacement = predict(moving, fixed)
+            moved = warp(tf.constant(self.source.labels(pair.moving)[None]), displacement, "nearest")
+            target = self.source.labels(pair.fixed)[..., 0]
+            scores.append(mean_dice(moved.numpy()[0, ..., 0], target, self.labels))
+            folds.append(folding_percent(displacement.numpy()[0]))
+        return {"val_dice": float(np.nanmean(scores)), "val_folding": float(np.mean(folds))}

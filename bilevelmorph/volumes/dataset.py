@@ -1,0 +1,128 @@
+"""Pairs of prepared arrays for training: seeded, cached, and restartable at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.checks import fail
+from bilevelmorph.volumes.files import load_channels, load_volume
+from bilevelmorph.volumes.pairs import Pair, Subject
+from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, normalise
+from bilevelmorph.volumes.volume import Volume
+
+
+class PairSource:
+    """Draws the pair of each training step from nothing but a seed and the step's number.
+
+    Args:
+        subjects: Scans to be paired at random (all ordered pairs of two).
+        pairs: Or pairs fixed beforehand; give one of the two.
+        shape: Grid that every scan is centred in; None takes the largest size
+            along each axis, rounded up to a multiple of 16.
+        percentiles: Of the intensity normalisation.
+        atlas: A scan that is always the fixed one.
+        seed: Any whole number.
+        multichannel: The last axis of every file holds channels.
+
+    Raises:
+        InputError: Too few scans, or scans that cannot be read.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject] = (),
+        pairs: Sequence[Pair] = (),
+        shape: Sequence[int] | None = None,
+        percentiles: Sequence[float] = PERCENTILES,
+        atlas: Subject | None = None,
+        seed: int = 0,
+        multichannel: bool = False,
+    ) -> None:
+        self.subjects = list(subjects)
+        if atlas is not None:
+            pairs = [Pair(s, atlas) for s in self.subjects]
+        self.pairs = list(pairs)
+        if not self.pairs and len(self.subjects) < 2:
+            raise fail("training scans", len(self.subjects), "at least 2, to make a pair")
+        self.percentiles = tuple(percentiles)
+        self.seed, self.multichannel = seed, multichannel
+        self._cache: dict[Any, np.ndarray] = {}
+        self.shape = tuple(shape) if shape else self._common_shape()
+        self.channels = self.image(self._everyone()[0]).shape[-1]
+
+    def _common_shape(self) -> tuple[int, ...]:
+        shapes = [canonical(self._load(s)[0]).shape for s in self._everyone()]
+        ranks = {len(s) for s in shapes}
+        if len(ranks) > 1:
+            raise fail("training scans", "both 2-D and 3-D volumes", "one kind")
+        return tuple(int(-(-n // 16) * 16) for n in np.max(shapes, 0))
+
+    def _everyone(self) -> list[Subject]:
+        paired = [s for p in self.pairs for s in (p.moving, p.fixed)]
+        return list(dict.fromkeys([*self.subjects, *paired]))
+
+    def _load(self, subject: Subject) -> list[Volume]:
+        """The channels of an image."""
+        return load_channels(subject.image) if self.multichannel else [load_volume(subject.image)]
+
+    def image(self, subject: Subject) -> np.ndarray:
+        """``[*shape, C]`` float32 in [0, 1]; read once."""
+        key = ("image", subject.image)
+        if key not in self._cache:
+            parts = []
+            for channel in self._load(subject):
+                volume = canonical(channel)
+                self._check_rank(volume.data, subject)
+                volume = volume.with_data(normalise(volume.data, self.percentiles))
+                parts.append(centred(volume, self.shape).data)
+            self._cache[key] = np.stack(parts, -1)
+        return self._cache[key]
+
+    def labels(self, subject: Subject) -> np.ndarray:
+        """``[*shape, 1]`` integers; read once."""
+        if subject.labels is None:
+            raise fail(str(subject.image), "no label map", "one")
+        key = ("labels", subject.labels)
+        if key not in self._cache:
+            volume = canonical(load_volume(subject.labels, "labels"))
+            self._check_rank(volume.data, subject)
+            self._cache[key] = centred(volume, self.shape).data[..., None].astype(np.int32)
+        return self._cache[key]
+
+    def _check_rank(self, data: np.ndarray, subject: Subject) -> None:
+        if data.ndim != len(self.shape):
+            raise fail(str(subject.image), f"{data.ndim}-D data", f"{len(self.shape)}-D like the others")
+
+    def draw(self, step: int, item: int = 0) -> Pair:
+        """The pair of a step; the same for the same seed, whatever came before."""
+        random = np.random.default_rng([self.seed, step, item])
+        if self.pairs:
+            return self.pairs[int(random.integers(len(self.pairs)))]
+        first, second = random.choice(len(self.subjects), 2, replace=False)
+        return Pair(self.subjects[first], self.subjects[second])
+
+    def dataset(self, start: int, stop: int, batch_size: int = 1) -> tf.data.Dataset:
+        """Batches for steps start..stop-1.
+
+        Returns:
+            A dataset of ``(step, moving, fixed)``: int64 ``[]`` and float32
+            ``[batch_size, *shape, C]`` twice.
+        """
+
+        def load(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+            pairs = [self.draw(int(step), i) for i in range(batch_size)]
+            moving = np.stack([self.image(p.moving) for p in pairs])
+            return moving, np.stack([self.image(p.fixed) for p in pairs])
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            images = tf.numpy_function(load, [step], [tf.float32, tf.float32])
+            shape = (batch_size, *self.shape, self.channels)
+            moving, fixed = (tf.ensure_shape(x, shape) for x in images)
+            return step, moving, fixed
+
+        steps = tf.data.Dataset.range(start, stop)
+        return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2)

@@ -1,0 +1,122 @@
+"""Positions, resampling and fields in world coordinates, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from bilevelmorph.checks import fail
+from bilevelmorph.volumes.volume import Volume
+
+
+def voxel_positions(shape: Sequence[int]) -> np.ndarray:
+    """``[*shape, N]`` float32 voxel indices.
+
+    >>> voxel_positions([2, 3])[1, 2].tolist()
+    [1.0, 2.0]
+    """
+    return np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"), -1)
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply a ``[4, 4]`` matrix to ``[..., N]`` points, N of 2 or 3 (2-D points lie at z = 0).
+
+    >>> transform_points(np.diag([2.0, 2.0, 2.0, 1.0]), np.array([[1.0, 2.0]])).tolist()
+    [[2.0, 4.0]]
+    """
+    n = points.shape[-1]
+    part = matrix[:n, :n].astype(points.dtype)
+    return points @ part.T + matrix[:n, 3].astype(points.dtype)
+
+
+def sample(volume: Volume, positions: np.ndarray, outside: float = 0.0) -> np.ndarray:
+    """Values of a volume at voxel positions; its kind decides the interpolation.
+
+    Args:
+        volume: An image (linear) or a label map (nearest).
+        positions: ``[*T, N]`` voxels of `volume`.
+        outside: Value beyond half a voxel outside the grid.
+
+    Returns:
+        ``[*T]``: images in float32, label maps in their own dtype.
+    """
+    if positions.shape[-1] != volume.ndims:
+        raise fail(volume.name, f"{volume.ndims}-D data", f"{positions.shape[-1]}-D like the warp")
+    where = np.moveaxis(positions, -1, 0)
+    if volume.kind == "labels":
+        index = np.rint(where).astype(np.int64)
+        last = np.array(volume.shape).reshape(-1, *[1] * (where.ndim - 1)) - 1
+        inside = ((index >= 0) & (index <= last)).all(0)
+        values = volume.data[tuple(np.clip(index, 0, last))]
+        return np.where(inside, values, np.asarray(outside).astype(volume.data.dtype))
+    data = np.asarray(volume.data, np.float32)
+    values = ndimage.map_coordinates(data, where, order=1, mode="nearest")
+    values[outside_of(volume.shape, positions)] = outside
+    return values
+
+
+def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
+    """Where positions lie more than half a voxel outside a grid: bool ``[*T]``.
+
+    >>> outside_of([4], np.array([[-0.4], [3.6]])).tolist()
+    [False, True]
+    """
+    return np.any((positions < -0.5) | (positions > np.array(shape) - 0.5), axis=-1)
+
+
+def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> Volume:
+    """Resample a volume through a displacement that lives on another grid.
+
+    Args:
+        volume: To be moved.
+        displacement: ``[*T, N]`` voxels of the output grid, pull-back.
+        grid: ``[4, 4]`` affine of the output grid.
+
+    Returns:
+        A `Volume` on the output grid, of the same kind and, for labels, dtype.
+    """
+    targets = voxel_positions(displacement.shape[:-1]) + displacement
+    mapping = np.linalg.inv(volume.affine) @ grid
+    data = sample(volume, transform_points(mapping, targets))
+    return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:
+    """A volume on another grid.
+
+    Args:
+        volume: To be resampled.
+        shape, grid: Of the output.
+        world: ``[4, 4]``, from the output's world to the volume's, millimetres.
+    """
+    mapping = np.linalg.inv(volume.affine) @ world @ grid
+    data = sample(volume, transform_points(mapping, voxel_positions(shape)))
+    return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """A vector field at voxel positions, linear, edges repeated: ``[*T, N]``."""
+    where = np.moveaxis(positions, -1, 0)
+    parts = [
+        ndimage.map_coordinates(field[..., c], where, order=1, mode="nearest") for c in range(field.shape[-1])
+    ]
+    return np.stack(parts, -1)
+
+
+def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:
+    """World matrix that lays the middle voxel of `fixed` on that of `moving`.
+
+    Middle as `centred` has it, so that volumes of one spacing move by whole voxels.
+    """
+    matrix = np.eye(4)
+    middles = []
+    for volume in (moving, fixed):
+        # In an even grid centred() leaves (even - n) // 2 voxels in front, so that
+        # voxel (n + 1) // 2 comes to lie in the same place for every size n.
+        index = np.zeros(3)
+        index[: volume.ndims] = [(n + 1) // 2 for n in volume.shape]
+        middles.append(volume.affine[:3, :3] @ index + volume.affine[:3, 3])
+    matrix[:3, 3] = middles[0] - middles[1]
+    return matrix

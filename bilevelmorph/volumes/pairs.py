@@ -1,0 +1,199 @@
+"""Which scans to register with which: lists, pair lists, CSV files, dataset.json folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bilevelmorph.checks import InputError, fail, one_of
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The files of one scan: its image and, perhaps, its label map.
+
+    >>> Subject(Path("a/scan.nii.gz")).name
+    'scan.nii.gz'
+    """
+
+    image: Path
+    labels: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two subjects in their roles."""
+
+    moving: Subject
+    fixed: Subject
+
+
+def read_list(path: str | Path, prefix: str = "", suffix: str = "") -> tuple[list[Subject], list[Pair]]:
+    """Read VoxelMorph's list file.
+
+    Args:
+        path: Text; one name a line (scans to be paired at random) or two
+            (that pair, moving first). Empty lines and ``#`` comments are skipped.
+        prefix, suffix: Put before and after every name.
+
+    Returns:
+        Subjects and pairs; one of the two is empty.
+
+    Raises:
+        InputError: Names the file and the line that is wrong.
+    """
+    path = Path(path)
+    subjects: list[Subject] = []
+    pairs: list[Pair] = []
+    for number, line in _lines(path):
+        names = line.replace(",", " ").split()
+        if len(names) > 2:
+            raise fail(f"{path}, line {number}", f"{len(names)} names", "one name, or two for a pair")
+        files = [_existing(prefix + n + suffix, path.parent, f"{path}, line {number}") for n in names]
+        if len(files) == 1:
+            subjects.append(Subject(files[0]))
+        else:
+            pairs.append(Pair(Subject(files[0]), Subject(files[1])))
+        if subjects and pairs:
+            raise fail(f"{path}, line {number}", "a mixture of single names and pairs", "one kind only")
+    if not subjects and not pairs:
+        raise fail(str(path), "no names", "at least one a line")
+    return subjects, pairs
+
+
+def read_csv(path: str | Path) -> list[Pair]:
+    """Read pairs from a CSV file with the header ``moving,fixed[,moving_seg,fixed_seg]``.
+
+    Raises:
+        InputError: Names the file and the line that is wrong.
+    """
+    path = Path(path)
+    _need_file(path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        header = [h.strip() for h in reader.fieldnames or []]
+        if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
+            raise fail(
+                f"{path}, line 1", ",".join(header) or "nothing", "moving,fixed[,moving_seg,fixed_seg]"
+            )
+        reader.fieldnames = header
+        pairs = []
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row or any(row[c] is None for c in header):
+                raise fail(where, "another number of columns than the header", f"{len(header)} of them")
+            files = {c: _existing(row[c].strip(), path.parent, where) for c in header if row[c].strip()}
+            if "moving" not in files or "fixed" not in files:
+                raise fail(where, "an empty name", "a moving and a fixed file")
+            pairs.append(
+                Pair(
+                    Subject(files["moving"], files.get("moving_seg")),
+                    Subject(files["fixed"], files.get("fixed_seg")),
+                )
+            )
+    if not pairs:
+        raise fail(str(path), "no pairs", "at least one line after the header")
+    return pairs
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """A folder with a `dataset.json` as the Decathlon and Learn2Reg write it.
+
+    Args:
+        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr`.
+        content: The parsed file.
+    """
+
+    root: Path
+    content: dict
+
+    @classmethod
+    def open(cls, root: str | Path) -> DatasetFolder:
+        """Read ``root/dataset.json``."""
+        root = Path(root)
+        path = root / "dataset.json"
+        if not path.is_file():
+            raise fail(str(root), "a folder without dataset.json", "a Decathlon or Learn2Reg folder")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise fail(str(path), f"broken JSON ({error})", "a whole file") from error
+        return cls(root, content)
+
+    @property
+    def name(self) -> str:
+        return str(self.content.get("name", self.root.name))
+
+    @property
+    def labels(self) -> list[int]:
+        """Foreground label values, in order."""
+        table = self.content.get("labels", {})
+        values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
+        return sorted(v for v in values if v != 0)
+
+    def subjects(self, split: str) -> list[Subject]:
+        """The scans of a split: ``"train"``, ``"val"`` or ``"test"``."""
+        key = SPLITS[one_of("split", split, SPLITS)]
+        entries = self.content.get(key, [])
+        return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
+
+    def pairs(self, split: str) -> list[Pair]:
+        """The registration pairs of a split; for training, none are fixed beforehand."""
+        one_of("split", split, SPLITS)
+        entries = self.content.get(f"registration_{split}", [])
+        if not entries:
+            raise fail(str(self.root), f"no registration_{split} in dataset.json", "a list of pairs")
+        return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
+
+    def _subject(self, entry: str) -> Subject:
+        name = Path(entry).name
+        if "." not in name:
+            name += ".nii.gz"
+        image = self.root / "imagesTr" / name
+        if not image.is_file():
+            raise fail(f"{self.root}/dataset.json", f"{entry} without the file {image}", "an existing file")
+        labels = self.root / "labelsTr" / name
+        return Subject(image, labels if labels.is_file() else None)
+
+
+def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
+    """The pairs, if every one has both label maps."""
+    for pair in pairs:
+        for subject in (pair.moving, pair.fixed):
+            if subject.labels is None:
+                raise fail(what, f"no label map for {subject.image}", "labels for every scan")
+    return list(pairs)
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    _need_file(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise fail(str(path), "a binary file", "a text file with a name a line") from error
+    numbered = ((i, line.split("#")[0].strip()) for i, line in enumerate(text.splitlines(), 1))
+    return [(i, line) for i, line in numbered if line]
+
+
+def _need_file(path: Path) -> None:
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a list of scans")
+
+
+def _existing(name: str, folder: Path, where: str) -> Path:
+    """The file as named, or beside the list."""
+    for candidate in (Path(name), folder / name):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{where}: no such file {name}; paths count from here or from the list's folder")

@@ -1,0 +1,92 @@
+"""Displacement fields on disk, and what is done with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bilevelmorph.checks import InputError, fail, one_of
+from bilevelmorph.volumes.files import replacing, suffix
+from bilevelmorph.volumes.geometry import sample_field, transform_points
+
+_ENDINGS = (".nii", ".nii.gz", ".npz")
+
+
+def save_warp(path: str | Path, displacement: np.ndarray, affine: np.ndarray) -> None:
+    """Write a displacement; the file appears whole or not at all.
+
+    Args:
+        path: nii, nii.gz, or npz (arrays `warp` and `affine`).
+        displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
+        affine: ``[4, 4]`` of that grid.
+    """
+    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
+    data = np.asarray(displacement, np.float32)
+    with replacing(path) as temporary:
+        if ending == ".npz":
+            np.savez_compressed(temporary, warp=data, affine=affine)
+            return
+        if data.shape[-1] == 2:
+            data = data[:, :, None]
+        image = nib.Nifti1Image(data, affine)
+        image.header.set_intent("vector", name="voxel displacement")
+        image.header.set_xyzt_units("mm")
+        nib.save(image, temporary)
+
+
+def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read what `save_warp` wrote.
+
+    Returns:
+        ``[*S, N]`` float32 and its ``[4, 4]`` affine.
+
+    Raises:
+        InputError: Not a warp of this kind.
+    """
+    path = Path(path)
+    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a warp")
+    try:
+        if ending == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                names = content.files
+                data = content["warp"] if "warp" in names else content["vol"]
+                affine = content["affine"] if "affine" in names else np.eye(4)
+        else:
+            image: Any = nib.load(path)
+            data, affine = np.asanyarray(image.dataobj), image.affine
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise fail(str(path), f"a file that cannot be read ({reason})", "a warp") from error
+    if data.ndim == 4 and data.shape[2] == 1 and data.shape[-1] == 2:
+        data = data[:, :, 0]
+    if data.ndim not in (3, 4) or data.shape[-1] != data.ndim - 1:
+        shape = "x".join(map(str, data.shape))
+        raise fail(str(path), f"an array of {shape}", "voxel displacements X x Y x Z x 3")
+    if not np.isfinite(data).all():
+        raise fail(str(path), "NaN or infinite displacements", "finite ones")
+    return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
+
+
+def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where points of the fixed image lie in the moving one.
+
+    Args:
+        points: ``[P, N]`` world positions in millimetres, RAS.
+        displacement: ``[*S, N]`` voxels, as saved.
+        affine: ``[4, 4]`` of its grid.
+
+    Returns:
+        ``[P, N]`` world positions.
+
+    >>> warp_points(np.array([[1.0, 1.0]]), np.ones([4, 4, 2], np.float32), np.eye(4)).tolist()
+    [[2.0, 2.0]]
+    """
+    voxels = transform_points(np.linalg.inv(affine), np.asarray(points, float))
+    return transform_points(affine, voxels + sample_field(displacement, voxels))

@@ -1,0 +1,38 @@
+"""Packaging; the command line is `bilevelmorph`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="bilevelmorph",
+    version="0.1.0",
+    description="Deformable registration of medical images with bilevel learning, on TensorFlow and Keras",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["bilevelmorph", "bilevelmorph.*"]), "bilevelmorph.bundled"],
+    package_dir={"bilevelmorph.bundled": "models"},
+    package_data={"bilevelmorph.bundled": ["*/*"]},
+    install_requires=[
+        "tensorflow>=2.19",
+        "keras>=3.10",
+        # 0.3 of both is PyTorch; 0.2 is the last TensorFlow release.
+        "voxelmorph==0.2",
+        "neurite==0.2",
+        "keras-tuner>=1.4",
+        "nibabel>=5.2",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "h5py>=3.10",
+        "SimpleITK>=2.3",
+        "matplotlib>=3.8",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "demo": ["nilearn>=0.11"],
+        "test": ["nilearn>=0.11", "pytest>=8", "ruff>=0.15", "mypy>=1.15", "tf-keras>=2.19"],
+    },
+    entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},
+)

@@ -1,0 +1,90 @@
+"""The baseline against VoxelMorph 0.2 itself, which runs under legacy Keras in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.networks import VxmDense
+from bilevelmorph.networks.weights import load_weights, read_h5
+
+FEATURES = [[8, 8, 8, 8], [8, 8, 8, 8, 8, 4]]
+KINDS = {
+    "vm": {"int_steps": 0},
+    "diff": {"int_steps": 7, "int_downsize": 2},
+    "probs": {"use_probs": True},
+    "bidir": {"bidir": True, "fill_value": 0.25},
+}
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory) -> Path:
+    """Weights and results of VoxelMorph's own network."""
+    out = tmp_path_factory.mktemp("voxelmorph")
+    script = Path(__file__).with_name("run_voxelmorph.py")
+    done = subprocess.run([sys.executable, script, out], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_weights_give_the_same_displacement(peer, kind):
+    network = VxmDense((32, 48, 32), nb_unet_features=FEATURES, **KINDS[kind])
+    network.build()
+    assert load_weights(network, peer / f"{kind}.h5") == []
+    with np.load(peer / f"{kind}.npz", allow_pickle=False) as expected:
+        out = network([expected["moving"], expected["fixed"]])
+        assert np.abs(expected["displacement"]).max() > 0.5  # the test would see a difference
+        np.testing.assert_allclose(out["displacement"], expected["displacement"], atol=1e-4)
+        np.testing.assert_allclose(out["moved"], expected["moved"], atol=1e-4)
+        if kind == "bidir":
+            np.testing.assert_allclose(out["moved_fixed"], expected["moved_fixed"], atol=1e-4)
+
+
+def test_weights_of_a_model_of_another_name_load(peer, tmp_path):
+    network = VxmDense(3, nb_unet_features=FEATURES, name="mine", int_steps=0)
+    network.build()
+    assert load_weights(network, peer / "vm.h5") == []
+    kernel = next(w for w in network.weights if w.path.endswith("mine_flow/kernel"))
+    np.testing.assert_array_equal(kernel, read_h5(peer / "vm.h5")["vxm_dense_flow"][0])
+
+
+def test_what_does_not_fit_is_listed(peer):
+    network = VxmDense(3, nb_unet_features=[[8, 8, 8, 8], [8, 8, 8, 8, 8, 6]])
+    network.build()
+    notes = load_weights(network, peer / "vm.h5")
+    assert any("final_conv_1" in n and "shapes" in n for n in notes)
+    assert any("vxm_dense_flow" in n for n in notes)
+
+
+def test_a_file_that_is_not_hdf5(tmp_path):
+    path = tmp_path / "weights.h5"
+    path.write_text("no weights")
+    network = VxmDense(2, nb_unet_features=[[4], [4]])
+    network.build()
+    with pytest.raises(InputError, match=r"weights\.h5"):
+        load_weights(network, path)
+
+
+@pytest.mark.parametrize("shape", [(17, 22), (9, 14, 11)])
+def test_any_size(shape, rng):
+    network = VxmDense(len(shape), nb_unet_features=[[4, 4], [4, 4, 4]])
+    pair = [rng.random((2, *shape, 1), dtype=np.float32) for _ in range(2)]
+    out = network(pair)
+    assert out["displacement"].shape == (2, *shape, len(shape))
+    assert out["moved"].shape == (2, *shape, 1)
+    np.testing.assert_allclose(out["moved"], pair[0], atol=1e-2)  # begins at the identity
+
+
+def test_variance_is_sampled_in_training_only(rng):
+    network = VxmDense(2, nb_unet_features=[[4], [4, 4]], use_probs=True)
+    network.build()
+    network.log_sigma.bias.assign(np.zeros(2))
+    pair = [rng.random((1, 16, 16, 1), dtype=np.float32) for _ in range(2)]
+    still = [network.fields(*pair, training=False).displacement for _ in range(2)]
+    moving = [network.fields(*pair, training=True).displacement for _ in range(2)]
+    np.testing.assert_array_equal(*still)
+    assert np.abs(moving[0] - moving[1]).max() > 0.1

@@ -1,0 +1,62 @@
+"""`bilevelmorph.ops.matching` against NumPy."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bilevelmorph.ops.matching import match_cost
+
+SHAPES = {2: (7, 6), 3: (5, 6, 4)}
+
+
+def features(rng, ndims):
+    return rng.normal(size=(2, *SHAPES[ndims], 3)).astype(np.float32)
+
+
+def reference(fixed, moved, radius):
+    """Costs from explicitly shifted copies, zeros outside."""
+    ndims = fixed.ndim - 2
+    costs = []
+    for shift in itertools.product(range(-radius, radius + 1), repeat=ndims):
+        other = np.zeros_like(moved)
+        for at in np.ndindex(*fixed.shape[1:-1]):
+            there = tuple(np.add(at, shift))
+            if all(0 <= t < n for t, n in zip(there, fixed.shape[1:-1], strict=True)):
+                other[(slice(None), *at)] = moved[(slice(None), *there)]
+        costs.append(np.abs(fixed - other).mean(-1))
+    return np.stack(costs, -1)
+
+
+@pytest.mark.parametrize(("ndims", "radius"), [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1)])
+def test_costs_of_numpy(rng, ndims, radius):
+    fixed, moved = features(rng, ndims), features(rng, ndims)
+    out = match_cost(tf.constant(fixed), tf.constant(moved), radius)
+    assert out.shape == (2, *SHAPES[ndims], (2 * radius + 1) ** ndims)
+    np.testing.assert_allclose(out, reference(fixed, moved, radius), atol=1e-6)
+
+
+def test_no_cost_where_features_agree(rng):
+    fixed = tf.constant(features(rng, 2))
+    np.testing.assert_array_equal(match_cost(fixed, fixed), np.zeros((2, *SHAPES[2], 1)))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (-1, 1), (0, -1)])
+def test_least_cost_is_at_the_shift(rng, shift):
+    fixed = features(rng, 2)
+    moved = np.roll(fixed, shift, (1, 2))
+    cost = match_cost(tf.constant(fixed), tf.constant(moved), 1).numpy()[:, 1:-1, 1:-1]
+    shifts = list(itertools.product((-1, 0, 1), repeat=2))
+    np.testing.assert_array_equal(cost.argmin(-1), np.full(cost.shape[:-1], shifts.index(shift)))
+
+
+def test_sizes_unknown_when_traced(rng):
+    spec = tf.TensorSpec([None, None, None, 3])
+    traced = tf.function(lambda f, m: match_cost(f, m, 1), input_signature=[spec, spec])
+    fixed, moved = features(rng, 2), features(rng, 2)
+    for size in (7, 4):
+        f, m = fixed[:, :size], moved[:, :size]
+        np.testing.assert_allclose(traced(f, m), reference(f, m, 1), atol=1e-6)

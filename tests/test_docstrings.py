@@ -1,0 +1,49 @@
+"""Every example in a public docstring runs, and everything public has a docstring."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bilevelmorph
+
+MODULES = sorted(m.name for m in pkgutil.walk_packages(bilevelmorph.__path__, "bilevelmorph."))
+GLOBALS = {"tf": tf, "np": np, "Path": Path}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs=GLOBALS, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_things_are_documented(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} has no docstring"
+    for key, thing in vars(module).items():
+        own = getattr(thing, "__module__", None) == name
+        if own and not key.startswith("_") and (inspect.isfunction(thing) or inspect.isclass(thing)):
+            assert inspect.getdoc(thing), f"{name}.{key} has no docstring"
+
+
+def test_imports_run_downward():
+    """From checks up to the command line, nothing imports what stands above it."""
+    order = ["checks", "config", "vxm", "ops", "metrics", "volumes", "layers", "networks", "losses"]
+    order += ["training", "inference", "report", "cli"]
+    root = Path(bilevelmorph.__file__).parent
+    for path in root.rglob("*.py"):
+        part = path.relative_to(root).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if line.lstrip().startswith("from bilevelmorph.") and len(words) > 1:
+                target = words[1].split(".")[1]
+                assert order.index(target) <= order.index(part), f"{path}: {line.strip()}"
