@@ -31,6 +31,7 @@ class KnownPair:
     Attributes:
         moving, fixed: Images of different contrast.
         moving_tissues, fixed_tissues: Label maps: 1 grey, 2 white matter.
+        moving_like_fixed: The deformed template before its contrast was changed.
         truth: ``[*S, 3]`` voxels: position ``y`` of `moving` shows the anatomy
             that `fixed` has at ``y + truth(y)``.
     """
@@ -39,6 +40,7 @@ class KnownPair:
     fixed: Volume
     moving_tissues: Volume
     fixed_tissues: Volume
+    moving_like_fixed: Volume
     truth: np.ndarray
 
 
@@ -67,12 +69,14 @@ def known_pair(seed: int, amplitude: float, resolution: int = 2) -> KnownPair:
         return corrupt(tf.constant(data[None, ..., None]), fold(key, number)).numpy()[0, ..., 0]
 
     moved = warp(tf.constant(other[None, ..., None]), truth).numpy()[0, ..., 0]
+    same = warp(tf.constant(t1.data[None, ..., None]), truth).numpy()[0, ..., 0]
     labels = warp(tf.constant(tissues[None, ..., None]), truth, "nearest").numpy()[0, ..., 0]
     return KnownPair(
         Volume(image(moved, 1), t1.affine, name="moving"),
         Volume(image(t1.data, 2), t1.affine, name="fixed"),
         Volume(labels, t1.affine, "labels", "moving tissues"),
         Volume(tissues, t1.affine, "labels", "fixed tissues"),
+        Volume(same, t1.affine, name="moving in the contrast of fixed"),
         truth.numpy()[0],
     )
 
@@ -122,7 +126,17 @@ def demo(out: Path, model: str, seed: int, amplitude: float) -> list[str]:
         lines = _score(pair, result.displacement)
         _write(out, pair, result.moved, result.displacement)
         moving, fixed, moved = (normalise(v.data) for v in (pair.moving, pair.fixed, result.moved))
-        registration_figure(out / "figure.png", moving, fixed, moved, result.displacement)
+        same = pair.moving_like_fixed
+        after = warp_volume(same, result.displacement, pair.fixed.affine).data
+        registration_figure(
+            out / "figure.png",
+            moving,
+            fixed,
+            moved,
+            result.displacement,
+            like_fixed=(normalise(same.data), normalise(after)),
+            title="the contrasts differ on purpose; the differences are taken before it was changed",
+        )
         bar.update()
     report = result.report
     lines.append(f"folded voxels             {report['folding_percent']:.3f} %")

@@ -20,6 +20,7 @@ def registration_figure(
     moved: np.ndarray,
     displacement: np.ndarray,
     *,
+    like_fixed: tuple[np.ndarray, np.ndarray] | None = None,
     title: str = "",
 ) -> None:
     """One row a viewing direction: moving, fixed, moved, differences, deformed grid.
@@ -30,19 +31,25 @@ def registration_figure(
         fixed, moved: ``[*S]`` in [0, 1].
         displacement: ``[*S, N]`` voxels, drawn as a deformed grid over the
             determinant of its Jacobian (blue shrinks, red grows).
+        like_fixed: `moving` and `moved` in the contrast of `fixed`, for the
+            differences, where the contrasts are not the same.
         title: Over the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     views = [2, 1, 0] if fixed.ndim == 3 else [None]
-    figure = Figure(figsize=(2.6 * len(_COLUMNS), 2.75 * len(views) + 0.5), layout="constrained")
+    heights = [s[1] / s[0] for s in (_slice(fixed, v, fixed).shape for v in views)]
+    size = (2.6 * len(_COLUMNS), 2.6 * sum(heights) + 0.3 * len(views) + 0.4 * bool(title))
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     determinant = jacobian_determinant(displacement)
-    axes = figure.subplots(len(views), len(_COLUMNS), squeeze=False)
+    axes = figure.subplots(len(views), len(_COLUMNS), squeeze=False, height_ratios=heights)
+    before, after = like_fixed or (moving, moved)
     for row, view in zip(axes, views, strict=True):
         slices = [_slice(x, view, fixed) for x in (moving, fixed, moved)]
-        pictures = [*slices, np.abs(slices[0] - slices[1]), np.abs(slices[2] - slices[1])]
+        apart = [np.abs(_slice(x, view, fixed) - slices[1]) for x in (before, after)]
+        pictures = [*slices, *apart]
         for axis, name, picture in zip(row, _COLUMNS, pictures, strict=False):
             shades = "magma" if "difference" in name else "gray"
             axis.imshow(picture.T, cmap=shades, origin="lower", vmin=0, vmax=1 if shades == "gray" else 0.7)

@@ -29,10 +29,10 @@ def linear_field(matrix, shape):
 def test_dice_by_hand():
     a = np.array([[0, 1, 1, 2], [0, 1, 1, 2]])
     b = np.array([[0, 1, 1, 1], [0, 3, 0, 2]])
-    assert dice(a, b) == pytest.approx({1: 6 / 8, 2: 2 / 3, 3: 0})
-    assert mean_dice(a, b) == pytest.approx((6 / 8 + 2 / 3) / 3)
+    assert dice(a, b) == pytest.approx({1: 4 / 7, 2: 2 / 3, 3: 0})
+    assert mean_dice(a, b) == pytest.approx((4 / 7 + 2 / 3) / 3)
     assert dice(a, b, [2]) == pytest.approx({2: 2 / 3})
-    assert mean_dice(a, b, [1, 2]) == pytest.approx((6 / 8 + 2 / 3) / 2)
+    assert mean_dice(a, b, [1, 2]) == pytest.approx((4 / 7 + 2 / 3) / 2)
 
 
 def test_dice_of_what_is_in_neither_map():
