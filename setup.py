@@ -17,6 +17,7 @@ setup(
     package_data={"bilevelmorph.bundled": ["*/*"]},
     install_requires=[
         "tensorflow>=2.19",
+        "tensorboard>=2.19",  # tf.summary needs it, tensorflow no longer brings it
         "keras>=3.10",
         # 0.3 of both is PyTorch; 0.2 is the last TensorFlow release.
         "voxelmorph==0.2",
