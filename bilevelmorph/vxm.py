@@ -52,6 +52,10 @@ def _mending() -> Iterator[None]:
             delattr(holder, name)
 
 
+# What of MENDED is being imported, and "keras" behind it once registration is due.
+_importing: list[str] = []
+
+
 class _Loader(importlib.abc.Loader):
     """Run a package's own loader with the mending round it, or the registration after it."""
 
@@ -65,12 +69,21 @@ class _Loader(importlib.abc.Loader):
         module.__loader__ = self.inner
         if module.__spec__ is not None:
             module.__spec__.loader = self.inner
-        if self.name in MENDED and _is_tensorflow_release(self.name):
-            with _mending():
-                self.inner.exec_module(module)
+        if self.name == "keras":
+            self.inner.exec_module(module)
+            _importing.append(self.name)
+        elif _is_tensorflow_release(self.name):
+            _importing.insert(0, self.name)
+            try:
+                with _mending():
+                    self.inner.exec_module(module)
+            finally:
+                _importing.remove(self.name)
         else:
             self.inner.exec_module(module)
-        if self.name == "keras":
+        # Our layers are subclasses of voxelmorph's, so they wait until its import is done.
+        if _importing == ["keras"]:
+            _importing.clear()
             register()
 
 

@@ -158,17 +158,13 @@ def test_positions_say_which_voxels_correspond(source, brain):
         moved = moving.reshape(-1)[index].reshape(SHAPE)
         before.append(local_correlation(fixed[..., 0], moving[..., 0], inside, 7))
         after.append(local_correlation(fixed[..., 0], moved, inside, 7))
-    assert np.mean(after) > np.mean(before) + 0.2
-    assert np.mean(after) > 0.5
+    assert np.mean(after) > 2 * np.mean(before)
 
 
 def test_synthetic_dataset_starts_anywhere(source):
-    whole = [[x.numpy() for x in batch] for batch in source.dataset(0, 2, 2)]
-    last = [[x.numpy() for x in batch] for batch in source.dataset(1, 2, 2)]
-    assert [int(b[0]) for b in whole] == [0, 1]
-    for one, other in zip(whole[1], last[0], strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert whole[0][1].shape == (2, *SHAPE, 1)
-    assert whole[0][3].shape == (2, *SHAPE, 3)
-    assert (whole[0][1] != whole[1][1]).any()
-    assert (whole[0][1][0] != whole[0][1][1]).any()
+    """Step 5 of a data set that begins there is the pair of step 5."""
+    step, *parts = next(iter(source.dataset(5, 7, 1)))
+    assert int(step) == 5
+    expected = source.pair(tf.stack([source.seed * 1009, 5]))
+    for part, whole in zip(parts, expected, strict=True):
+        np.testing.assert_allclose(part, whole, atol=1e-4)
