@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from bilevelmorph.checks import fail
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on stderr, from C++ either: TensorFlow's start is chatty whatever its log level."""
+    keep, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(nothing)
 
 
 def choose_gpu(number: str) -> None:
@@ -11,9 +28,10 @@ def choose_gpu(number: str) -> None:
     Args:
         number: Numbers from 0, comma separated. Without any GPU the default 0 means the CPU.
     """
-    import tensorflow as tf
+    with _silence():
+        import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+        gpus = tf.config.list_physical_devices("GPU")
     if number in ("-1", "") or (not gpus and number == "0"):
         tf.config.set_visible_devices([], "GPU")
         return

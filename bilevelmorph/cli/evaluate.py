@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
     choose_gpu(options.gpu)
     if options.method == "model":
-        registrar = Registrar(options.model, options.affine, options.start)
+        registrar = Registrar(options.model, options.affine, options.start, compiled=True)
     else:
         linear = "none" if options.method == "identity" else options.method
         registrar = Registrar(None, linear, options.start, deformable=False)

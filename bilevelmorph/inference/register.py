@@ -54,13 +54,15 @@ class Registration:
 
 
 class Registrar:
-    """Registers pairs with one model; compiled once a grid.
+    """Registers pairs with one model.
 
     Args:
         model: Name, file or network; None for methods without one.
         affine: ``"none"``, ``"rigid"`` or ``"affine"``.
         start: ``"header"`` or ``"centre"``; None takes what the model was trained with.
         deformable: False stops after the linear part.
+        compiled: Compile for each new grid, which takes longer than registering
+            a few pairs but makes every further one several times faster.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class Registrar:
         affine: str = "none",
         start: str | None = None,
         deformable: bool = True,
+        compiled: bool = False,
     ) -> None:
-        self.network = None
+        self.network: Any = None
         if deformable:
             self.network = load_model(model) if isinstance(model, str) else model
         options = self.network.preprocessing if self.network is not None else {}
@@ -78,6 +81,7 @@ class Registrar:
         self.start = start or options.get("grid", "header")
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape = options.get("shape")
+        self.compiled = compiled
         self._predict: Callable[..., Any] | None = None
 
     def __call__(
@@ -141,22 +145,26 @@ class Registrar:
             return None, None
         import tensorflow as tf
 
-        from bilevelmorph.ops.grid import crop
+        from bilevelmorph.ops import xla
 
         moving, fixed = (tf.constant(x[None, ..., None]) for x in (source, target))
-        if self._predict is None:
-            network = self.network
-
-            @tf.function(reduce_retracing=False, autograph=False)
-            def predict(moving: tf.Tensor, fixed: tf.Tensor, both: bool) -> tuple[tf.Tensor, ...]:
-                fields = network.fields(moving, fixed, training=False)
-                shape = fixed.shape.as_list()[1:-1]
-                forward = crop(fields.displacement, shape)
-                return (forward, crop(fields.inverse(), shape)) if both else (forward,)
-
-            self._predict = predict
-        fields = [f.numpy()[0] for f in self._predict(moving, fixed, inverse)]
+        if self.compiled:
+            self._predict = self._predict or tf.function(self._estimate, autograph=False)
+            fields = self._predict(moving, fixed, inverse)
+        else:
+            with xla.using("off"):
+                fields = self._estimate(moving, fixed, inverse)
+        fields = [f.numpy()[0] for f in fields]
         return fields[0], fields[1] if inverse else None
+
+    def _estimate(self, moving: Any, fixed: Any, inverse: bool) -> tuple[Any, ...]:
+        """Displacement, and inverse where it is wanted, on the work grid."""
+        from bilevelmorph.ops.grid import crop
+
+        fields = self.network.fields(moving, fixed, training=False)
+        shape = fixed.shape.as_list()[1:-1]
+        forward = crop(fields.displacement, shape)
+        return (forward, crop(fields.inverse(), shape)) if inverse else (forward,)
 
     @staticmethod
     def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:

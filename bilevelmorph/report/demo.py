@@ -140,7 +140,7 @@ def demo(out: Path, model: str, seed: int, amplitude: float) -> list[str]:
         bar.update()
     report = result.report
     lines.append(f"folded voxels             {report['folding_percent']:.3f} %")
-    lines.append(f"registration              {report['seconds']:.1f} s, the model's compilation included")
+    lines.append(f"registration              {report['seconds']:.1f} s")
     return lines
 
 

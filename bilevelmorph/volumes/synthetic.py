@@ -75,8 +75,8 @@ class SyntheticSource:
         """A small affine map and a diffeomorphism, as displacement ``[1, *S, 3]``."""
         wide = random_displacement(self.shape, self.amplitude * strength, 32, fold(seed, 0), 5)
         fine = random_displacement(self.shape, self.amplitude * strength / 3, 12, fold(seed, 1), 5)
-        matrix = 0.04 * tf.random.stateless_normal([3, 3], fold(seed, 2))
-        shift = 1.5 * tf.random.stateless_normal([3], fold(seed, 3))
+        matrix = 0.025 * tf.random.stateless_normal([3, 3], fold(seed, 2))
+        shift = 0.5 * tf.random.stateless_normal([3], fold(seed, 3))
         return wide + fine + self._linear(matrix) + shift
 
     def _linear(self, matrix: tf.Tensor) -> tf.Tensor:

@@ -98,7 +98,7 @@ def test_moved_image_lies_on_the_fixed_grid(registrar, moving, fixed):
     target = picture(FIXED_SHAPE, grid(FIXED_SHAPE, FIXED[fixed]))
     source = picture(shape, grid(shape, linear, (1, -1, 2)))
     result = registrar(source, target)
-    np.testing.assert_allclose(result.moved.data[INTERIOR], target.data[INTERIOR], atol=0.03)
+    np.testing.assert_allclose(result.moved.data[INTERIOR], target.data[INTERIOR], atol=0.04)
     np.testing.assert_array_equal(result.moved.affine, target.affine)
     assert result.displacement.shape == (*FIXED_SHAPE, 3)
     assert result.displacement.dtype == np.float32
