@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 
 class InputError(ValueError):
     """A user's mistake: bad file, bad flag, data that do not fit.
@@ -56,11 +58,11 @@ def positive(what: str, value: Any, *, zero: bool = False, whole: bool = False) 
     """
     kind = "a whole number" if whole else "a number"
     bound = f"{kind} {'of at least' if zero else 'above'} 0"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise fail(what, repr(value), bound)
-    if whole and value != int(value):
+    if not np.isfinite(value) or (whole and value != int(value)):
         raise fail(what, value, bound)
-    if not (value > 0 or (zero and value == 0)) or value == float("inf"):
+    if not (value > 0 or (zero and value == 0)):
         raise fail(what, value, bound)
     return value
 

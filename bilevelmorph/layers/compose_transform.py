@@ -29,9 +29,9 @@ class ComposeTransform(keras.layers.Layer):
     def call(self, inputs: Any) -> tf.Tensor:
         if len(inputs) < 2:
             raise fail("ComposeTransform", f"{len(inputs)} fields", "at least 2")
-        total, *rest = (tf.cast(x, tf.float32) for x in inputs)
-        for field in rest:
-            total = compose(total, field)
+        *rest, total = (tf.cast(x, tf.float32) for x in inputs)
+        for field in reversed(rest):  # VoxelMorph's order; interpolation makes it matter
+            total = compose(field, total)
         return total
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ def convolution(
     active: bool = True,
     initializer: Any = "he_normal",
     name: str | None = None,
+    dtype: Any = None,
 ) -> keras.layers.Layer:
     """A padded Keras convolution of the right rank, with leaky ReLU 0.2 unless told otherwise.
 
@@ -34,9 +35,10 @@ def convolution(
         strides=stride,
         dilation_rate=dilation,
         padding="same",
-        activation=keras.layers.LeakyReLU(SLOPE) if active else None,
+        activation=keras.layers.LeakyReLU(SLOPE, dtype=dtype) if active else None,
         kernel_initializer=initializer,
         name=name,
+        dtype=dtype,
     )
 
 

@@ -25,8 +25,8 @@ class DataMatching(keras.layers.Layer):
             sharpness), which the convolutions then correct.
 
     Input: ``[fixed, moved, displacement]``: features ``[B, *S, C]`` twice and
-    the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels, near
-    zero at the start.
+    the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; at the
+    start near zero, or near the shift of least cost.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -47,8 +47,12 @@ class DataMatching(keras.layers.Layer):
         self.ndims, self.widths, self.radius, self.explicit = ndims, list(widths), radius, explicit
         if explicit and radius == 0:
             raise fail("radius", radius, "at least 1 for an explicit data step")
-        self.hidden = [convolution(ndims, w, name=f"conv{i}") for i, w in enumerate(self.widths)]
-        self.head = convolution(ndims, ndims, active=False, initializer=small_normal(), name="head")
+        self.hidden = [
+            convolution(ndims, w, name=f"conv{i}", dtype=self.dtype_policy) for i, w in enumerate(self.widths)
+        ]
+        self.head = convolution(
+            ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: Any) -> None:
         fixed = tuple(input_shape[0])

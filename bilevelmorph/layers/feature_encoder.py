@@ -54,7 +54,12 @@ class FeatureEncoder(keras.layers.Layer):
             for i, f in enumerate(filters):
                 down = i == 0 and scale > (1 if descriptor else 0)
                 block = convolution(
-                    ndims, f, 4 if down else 3, stride=2 if down else 1, name=f"scale{scale}_conv{i}"
+                    ndims,
+                    f,
+                    4 if down else 3,
+                    stride=2 if down else 1,
+                    name=f"scale{scale}_conv{i}",
+                    dtype=self.dtype_policy,
                 )
                 self.convolutions.append(block)
 

@@ -42,8 +42,12 @@ class Regularization(keras.layers.Layer):
             raise fail("dilations", list(dilations), f"{len(widths)} of them, one a width")
         self.ndims, self.widths, self.dilations = ndims, list(widths), list(dilations)
         pairs = enumerate(zip(self.widths, self.dilations, strict=True))
-        self.hidden = [convolution(ndims, w, dilation=d, name=f"conv{i}") for i, (w, d) in pairs]
-        self.head = convolution(ndims, ndims, active=False, initializer=small_normal(), name="head")
+        self.hidden = [
+            convolution(ndims, w, dilation=d, name=f"conv{i}", dtype=self.dtype_policy) for i, (w, d) in pairs
+        ]
+        self.head = convolution(
+            ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: Any) -> None:
         shape = tuple(input_shape)

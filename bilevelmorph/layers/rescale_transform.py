@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.checks import positive
 from bilevelmorph.ops.grid import spatial_shape
-from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.resizing import resize
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -39,7 +39,7 @@ class RescaleTransform(keras.layers.Layer):
             else tf.cast(tf.cast(n, tf.float32) * self.zoom_factor, tf.int32)
             for n in spatial_shape(field)
         ]
-        return resize_field(field, sizes, align="corners")
+        return resize(field * self.zoom_factor, sizes, align="corners")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         sizes = [None if n is None else int(n * self.zoom_factor) for n in input_shape[1:-1]]

@@ -47,7 +47,9 @@ class ImageLoss(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
         fixed, moved = full_precision(y_true), full_precision(y_pred)
-        mask = None if sample_weight is None else full_precision(sample_weight)
+        mask = None if sample_weight is None else tf.cast(sample_weight, moved.dtype)
+        if mask is not None and mask.shape.rank == 1:
+            mask = tf.reshape(mask, [-1] + [1] * (fixed.shape.rank - 1))
         if mask is not None and mask.shape.rank == fixed.shape.rank - 1:
             mask = mask[..., None]
         return self.compute(tf.cast(fixed, moved.dtype), moved, mask)

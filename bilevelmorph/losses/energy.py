@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bilevelmorph.checks import one_of, positive
+from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.losses.base import ImageLoss
 from bilevelmorph.losses.dice import SoftDice
 from bilevelmorph.losses.end_point_error import EndPointError
@@ -22,6 +22,7 @@ from bilevelmorph.ops.resizing import halve
 from bilevelmorph.ops.warping import warp
 
 SIMILARITIES = ("ncc", "mse", "mind", "nmi", "dice", "position")
+TERMS = ("similarity", "regularity", "folding", "kl")
 REGULARITIES = {"diffusion": diffusion, "bending": bending}
 
 
@@ -78,6 +79,9 @@ class Energy:
         self.regularity = REGULARITIES[one_of("regularity", regularity, REGULARITIES)]
         self.weights = dict(weights or {"similarity": 1.0, "regularity": 1.0})
         for name, weight in self.weights.items():
+            scale = name.removeprefix("similarity_")
+            if name not in TERMS and not (name != scale and scale.isdigit()):
+                raise fail("weight", name, ", ".join(TERMS) + " or similarity_2, similarity_4, ...")
             if not tf.is_tensor(weight):
                 positive(f"weight of {name}", weight, zero=True)
         self.bidir, self.kl_lambda = bidir, kl_lambda
@@ -94,8 +98,10 @@ class Energy:
         """
         shape = spatial_shape(fixed)
         displacement = crop(fields.displacement, shape)
-        out = {"similarity": self.similarity(fixed, warp(moving, displacement, frozen=True))}
-        if self.bidir:
+        out = {}
+        if "similarity" in self.weights:
+            out["similarity"] = self.similarity(fixed, warp(moving, displacement, frozen=True))
+        if self.bidir and "similarity" in out:
             inverse = crop(fields.inverse(), shape)
             back = self.similarity(moving, warp(fixed, inverse, frozen=True))
             out["similarity"] = (out["similarity"] + back) / 2

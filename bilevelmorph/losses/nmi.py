@@ -33,7 +33,7 @@ class NMI(ImageLoss):
         self.bins = int(positive("bins", bins, whole=True))
 
     def compute(self, fixed: tf.Tensor, moved: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        f, m = self._membership(fixed), self._membership(moved)
+        f, m = self._membership(fixed, mask), self._membership(moved, mask)
         if mask is not None:
             weight = tf.broadcast_to(tf.cast(mask, f.dtype), tf.shape(fixed))
             f = f * tf.reshape(weight, [tf.shape(f)[0], -1, 1])
@@ -45,12 +45,15 @@ class NMI(ImageLoss):
         nmi = tf.where(h_joint > 1e-6, (h_f + h_m) / tf.maximum(h_joint, 1e-6), 2.0)
         return tf.reduce_mean(2.0 - nmi)
 
-    def _membership(self, image: tf.Tensor) -> tf.Tensor:
+    def _membership(self, image: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         """``[B, voxels, bins]``, rows that sum to one."""
         flat = tf.reshape(image, [tf.shape(image)[0], -1, 1])
-        low = tf.stop_gradient(tf.reduce_min(flat, 1, keepdims=True))
-        high = tf.stop_gradient(tf.reduce_max(flat, 1, keepdims=True))
-        place = (flat - low) / tf.maximum(high - low, 1e-6) * (self.bins - 1)
+        inside = tf.ones_like(flat, tf.bool)
+        if mask is not None:
+            inside = tf.reshape(tf.broadcast_to(mask, tf.shape(image)) > 0, tf.shape(flat))
+        low = tf.stop_gradient(tf.reduce_min(tf.where(inside, flat, flat.dtype.max), 1, keepdims=True))
+        high = tf.stop_gradient(tf.reduce_max(tf.where(inside, flat, flat.dtype.min), 1, keepdims=True))
+        place = tf.where(inside, (flat - low) / tf.maximum(high - low, 1e-6) * (self.bins - 1), 0)
         return tf.maximum(1 - tf.abs(place - tf.cast(tf.range(self.bins), place.dtype)), 0)
 
     def get_config(self) -> dict[str, Any]:

@@ -97,6 +97,11 @@ class RegistrationNetwork(keras.Model):
         moving = tuple(shapes[0])
         return {"moved": moving, "displacement": (*moving[:-1], self.ndims)}
 
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> dict[str, keras.KerasTensor]:
+        shapes = self.compute_output_shape([x.shape for x in self.split(inputs)])
+        kinds = dict.fromkeys(shapes, self.compute_dtype) | {"displacement": "float32"}
+        return {name: keras.KerasTensor(shape, kinds[name]) for name, shape in shapes.items()}
+
     def get_config(self) -> dict[str, Any]:
         own = {"ndims": self.ndims, "channels": self.channels, "preprocessing": self.preprocessing}
         return {"name": self.name, **own}

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bilevelmorph.checks import one_of
 from bilevelmorph.ops.grid import spatial_shape
 
 
@@ -25,6 +26,8 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
     >>> resize(tf.reshape(tf.range(3.0), [1, 3, 1]), [5], align="corners")[0, :, 0].numpy().tolist()
     [0.0, 0.5, 1.0, 1.5, 2.0]
     """
+    one_of("method", method, ("linear", "nearest"))
+    one_of("align", align, ("centres", "corners"))
     for axis, (old, new) in enumerate(zip(spatial_shape(x), shape, strict=True), start=1):
         if isinstance(old, int) and isinstance(new, int) and old == new:
             continue

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bilevelmorph.checks import one_of
 from bilevelmorph.ops.grid import coordinates, spatial_shape
 from bilevelmorph.ops.xla import island
 
@@ -27,8 +28,9 @@ def warp(
     """Pull a volume back through a displacement: ``out(x) = volume(x + u(x))``.
 
     Args:
-        volume: ``[B, *S, C]``, any numeric dtype; B or 1.
-        displacement: ``[B, *T, N]`` in voxels of `volume`, ``ij`` order; B or 1.
+        volume: ``[B, *S, C]``, any numeric dtype; a batch of 1 serves every displacement.
+        displacement: ``[B, *T, N]`` in voxels of `volume`, ``ij`` order; a batch of
+            1 serves every volume.
         method: ``"linear"`` or ``"nearest"``.
         fill_value: Value outside the volume; None repeats its edge voxels.
         frozen: No gradient to the volume, which spares the costly scatter.
@@ -42,6 +44,7 @@ def warp(
     >>> warp(v, tf.fill([1, 4, 1], 0.5))[0, :, 0].numpy().tolist()
     [0.5, 1.5, 2.5, 3.0]
     """
+    one_of("method", method, ("linear", "nearest"))
     volume = tf.stop_gradient(volume) if frozen else volume
     location_type = tf.float64 if displacement.dtype == tf.float64 else tf.float32
     displacement = tf.cast(displacement, location_type)
@@ -55,7 +58,7 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
     sizes = spatial_shape(volume)
     kind = where[0].dtype
     last = [tf.cast(n - 1, kind) for n in sizes]
-    rows, look_up = _row_reader(volume, sizes, tf.shape(where[0])[0], len(where))
+    rows, look_up = _row_reader(volume, sizes, len(where))
     if method == "nearest":
         nearest = [tf.clip_by_value(tf.round(w), 0, m) for w, m in zip(where, last, strict=True)]
         out = look_up(rows, nearest)
@@ -86,15 +89,16 @@ def _linear(rows: Any, look_up: Any, where: list[Any], last: list[Any], dtype: A
         for d, c in enumerate(corner):
             weight = weight * weights[d][c]
         total = total + weight[..., None] * tf.cast(value, kind)
-    return tf.cast(total, dtype)
+    return tf.cast(tf.round(total) if dtype.is_integer else total, dtype)
 
 
-def _row_reader(volume: tf.Tensor, sizes: list[Any], batch: Any, rank: int) -> tuple[Any, Any]:
+def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, Any]:
     """The volume as rows of channels, and the function that reads rows at coordinates."""
     rows = tf.reshape(volume, [-1, volume.shape[-1] or tf.shape(volume)[-1]])
     shared = volume.shape[0] == 1
-    step = 0 if shared else tf.math.reduce_prod([tf.convert_to_tensor(n) for n in sizes])
-    offset = tf.reshape(tf.range(batch) * step, [-1] + [1] * rank)
+    # A volume of one serves every displacement, one displacement every volume: offsets broadcast.
+    step = tf.math.reduce_prod([tf.convert_to_tensor(n) for n in sizes])
+    offset = tf.reshape(tf.range(tf.shape(volume)[0]) * step, [-1] + [1] * rank)
 
     def look_up(rows: tf.Tensor, at: list[tf.Tensor]) -> tf.Tensor:
         index = tf.cast(at[0], tf.int32)

@@ -70,6 +70,11 @@ CASES = {
         {"ndims": 2, "widths": [4], "radius": 1},
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
+    "matching-explicit": Case(
+        "DataMatching",
+        {"ndims": 2, "widths": [4], "radius": 1, "explicit": True},
+        lambda s: [(*s, 3), (*s, 3), (*s, 2)],
+    ),
     "regularization": Case(
         "Regularization",
         {"ndims": 2, "widths": [4, 4], "dilations": [1, 2]},

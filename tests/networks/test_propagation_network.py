@@ -200,7 +200,8 @@ np.savez(folder + "/out.npz", **{k: v.numpy() for k, v in out.items()})
 
 def test_file_is_read_in_another_process(rng, tmp_path):
     moving, fixed = images(rng, (13, 10))
-    network = small(radius=(1, 0), int_steps=4, preprocessing={"spacing": [1.0, 1.0]}, name="mine")
+    options = {"radius": (1, 0), "explicit": True, "int_steps": 4, "descriptor": "mind", "name": "mine"}
+    network = small(**options, preprocessing={"spacing": [1.0, 1.0]})
     expected = randomise_heads(network, 1.0)([moving, fixed])
     network.save(tmp_path / "network.keras")
     np.savez(tmp_path / "pair.npz", moving=moving, fixed=fixed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bilevelmorph.ops.matching import match_cost
+from bilevelmorph.ops.matching import match_cost, soft_argmin
 
 SHAPES = {2: (7, 6), 3: (5, 6, 4)}
 
@@ -60,3 +60,29 @@ def test_sizes_unknown_when_traced(rng):
     for size in (7, 4):
         f, m = fixed[:, :size], moved[:, :size]
         np.testing.assert_allclose(traced(f, m), reference(f, m, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(("ndims", "radius"), [(1, 2), (2, 1), (3, 1)])
+def test_soft_argmin_of_numpy(rng, ndims, radius):
+    """Costs are measured against their mean over each batch entry."""
+    shifts = np.array(list(itertools.product(range(-radius, radius + 1), repeat=ndims)))
+    cost = rng.random((2, *[4] * ndims, len(shifts))).astype(np.float32)
+    cost[1] *= 50
+    typical = cost.mean(tuple(range(1, cost.ndim)), keepdims=True)
+    weight = np.exp(-3 * cost / typical)
+    expected = (weight / weight.sum(-1, keepdims=True)) @ shifts
+    out = soft_argmin(tf.constant(cost), radius, ndims, tf.constant(3.0))
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_soft_argmin_of_equal_costs_stays():
+    for cost in (0.0, 2.0):
+        out = soft_argmin(tf.fill([1, 4, 4, 9], cost), 1, 2, tf.constant(9.0))
+        np.testing.assert_allclose(out, np.zeros((1, 4, 4, 2)), atol=1e-6)
+
+
+def test_sharp_soft_argmin_finds_the_shift(rng):
+    fixed = features(rng, 2)
+    cost = match_cost(tf.constant(fixed), tf.constant(np.roll(fixed, (-1, 1), (1, 2))), 1)
+    out = soft_argmin(cost, 1, 2, tf.constant(100.0))[:, 1:-1, 1:-1]
+    np.testing.assert_allclose(out, np.broadcast_to([-1.0, 1.0], out.shape), atol=1e-3)
