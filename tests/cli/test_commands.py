@@ -63,10 +63,8 @@ def test_register_writes_everything(registered, inputs):
 
 def test_register_moves_with_the_displacement_that_it_writes(registered, inputs):
     displacement, grid = load_warp(registered / "warp.nii.gz")
-    for name, kind in (("moving", "image"), ("moving_seg", "labels")):
-        expected = warp_volume(load_volume(inputs / f"{name}.nii.gz", kind), displacement, grid)
-        moved = load_volume(registered / f"{name.replace('moving', 'moved')}.nii.gz", kind)
-        np.testing.assert_allclose(moved.data, expected.data, atol=1e-2)
+    expected = warp_volume(load_volume(inputs / "moving.nii.gz"), displacement, grid)
+    np.testing.assert_allclose(load_volume(registered / "moved.nii.gz").data, expected.data, atol=1e-2)
 
 
 def test_inverse_warp_undoes_the_warp(registered, inputs):
@@ -242,8 +240,7 @@ def test_evaluate(inputs, tiny_model, registered, tmp_path, capsys):
         assert float(row[f"dice_{label}"]) == pytest.approx(value, abs=1e-5)
     assert float(row["dice"]) == pytest.approx(np.mean(list(scores.values())), abs=1e-5)
     summary = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert summary["pairs"] == 1
-    assert summary["method"] == "model"
+    assert (summary["pairs"], summary["method"]) == (1, "model")
     assert numbers <= set(summary)
     assert summary["dice"]["mean"] == pytest.approx(float(row["dice"]), abs=1e-5)
     assert "Dice" in capsys.readouterr().out

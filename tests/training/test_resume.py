@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
+import shutil
 
-import keras
 import numpy as np
 import pytest
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.inference import Registrar, load_model
-from bilevelmorph.training.run import make_optimizer, train
-from bilevelmorph.training.state import newest_checkpoint, restore_optimizer, save_checkpoint, state_path
+from bilevelmorph.metrics import mean_dice
+from bilevelmorph.networks.build import build_network
+from bilevelmorph.training.run import make_optimizer, open_data, train
+from bilevelmorph.training.state import newest_checkpoint
 from bilevelmorph.volumes import load_volume
 
 AUGMENTED = {"augment_affine": 0.05, "augment_shift": 1.0, "augment_intensity": 0.2}
@@ -27,16 +30,18 @@ PROPAGATION = {
     "int_steps": 2,
     "image_loss": "ncc",
     "window": 5,
-    "lr_schedule": "cosine",
     "clip_norm": 1.0,
     **AUGMENTED,
 }
-VXM = {"enc": (4, 4), "dec": (4, 4, 4), "int_steps": 2, "lr": 1e-2, **AUGMENTED}
-NETWORKS = {
-    "propagation": PROPAGATION,
-    "vxm": VXM,
-    "vxm use_probs": {**VXM, "use_probs": True, "batch_size": 2},
+PROBABILISTIC = {
+    "enc": (4,),
+    "dec": (4, 4),
+    "int_steps": 2,
+    "lr": 1e-2,
+    "batch_size": 2,
+    "use_probs": True,
 }
+NETWORKS = {"propagation": PROPAGATION, "vxm use_probs": PROBABILISTIC}
 
 
 def write_scans(folder, count=4):
@@ -83,10 +88,13 @@ def start(scans, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def four_epochs(request, start):
-    """A run of four epochs without a break, and its options."""
+def runs(request, start):
+    """Four epochs at a stretch; two epochs; a copy of the two, resumed up to four."""
     options = NETWORKS[request.param]
-    return start(epochs=4, **options), options
+    whole, half = start(epochs=4, **options), start(epochs=2, **options)
+    resumed = half.with_name(half.name + "_resumed")
+    shutil.copytree(half, resumed)
+    return whole, half, start(resumed, epochs=4, resume=True, **options)
 
 
 def weights(folder, epoch):
@@ -94,34 +102,138 @@ def weights(folder, epoch):
 
 
 def rows(folder):
+    """The log without the times."""
     with (folder / "log.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
 
 
-def assert_same(first, second, epochs):
-    for one, other in zip(weights(first, epochs), weights(second, epochs), strict=True):
+def assert_same_weights(first, second, epoch):
+    for one, other in zip(weights(first, epoch), weights(second, epoch), strict=True):
         np.testing.assert_array_equal(one, other)
-    tables = [[{k: v for k, v in r.items() if k != "seconds"} for r in rows(f)] for f in (first, second)]
-    assert tables[0] == tables[1]
-    with np.load(first / f"{epochs:04d}.state.npz") as a, np.load(second / f"{epochs:04d}.state.npz") as b:
+
+
+def test_resumed_run_ends_with_the_same_bits(runs):
+    whole, _, resumed = runs
+    assert rows(resumed) == rows(whole)
+    for epoch in (3, 4):
+        assert_same_weights(whole, resumed, epoch)
+    with np.load(whole / "0004.state.npz") as a, np.load(resumed / "0004.state.npz") as b:
         assert a.files == b.files
         for name in a.files:
             np.testing.assert_array_equal(a[name], b[name])
 
 
-def test_resumed_run_ends_with_the_same_bits(four_epochs, start):
-    """Two epochs with four planned, a stop, and the rest."""
-    whole, options = four_epochs
-    folder = start(epochs=4, **options)
-    # As if stopped after the second: what came later is gone.
-    for path in [*folder.glob("000[34].*"), folder / "log.csv"]:
-        path.unlink()
-    again = start(epochs=2, **{**options, "lr_schedule": "constant"})
-    assert len(rows(again)) == 2
-    second = start(epochs=4, **options)
-    assert_same(whole, second, 4)
+def test_the_same_run_twice_has_the_same_bits(runs):
+    whole, half, _ = runs
+    assert rows(half) == rows(whole)[:2]
+    for epoch in (1, 2):
+        assert_same_weights(whole, half, epoch)
 
 
-def test_training_changes_the_weights(four_epochs):
-    folder, _ = four_epochs
-    assert any((a != b).any() for a, b in zip(weights(folder, 3), weights(folder, 4), strict=True))
+def test_what_a_run_leaves(runs):
+    whole, half, resumed = runs
+    for folder, epochs in ((whole, 4), (half, 2), (resumed, 4)):
+        names = {p.name for p in folder.iterdir()}
+        checkpoints = {f"{i + 1:04d}.keras" for i in range(epochs)}
+        assert names == checkpoints | {f"{epochs:04d}.state.npz", "log.csv", "config.json", "tensorboard"}
+        assert newest_checkpoint(folder) == (folder / f"{epochs:04d}.keras", epochs)
+        table = rows(folder)
+        assert [r["epoch"] for r in table] == [str(i + 1) for i in range(epochs)]
+        assert {"loss", "similarity"} < set(table[0])
+        assert all(np.isfinite(float(v)) for r in table for v in r.values())
+    assert rows(whole)[0]["loss"] != rows(whole)[1]["loss"]
+    assert any((a != b).any() for a, b in zip(weights(whole, 3), weights(whole, 4), strict=True))
+
+
+def test_the_model_knows_how_scans_were_prepared(runs, scans):
+    network = load_model(str(runs[0] / "0004.keras"))
+    assert network.preprocessing == {"percentiles": [0.5, 99.5], "grid": "centre", "shape": [16, 16]}
+    moving, fixed = (load_volume(scans / "imagesTr" / f"{i}.npz") for i in (0, 1))
+    result = Registrar(network)(moving, fixed)
+    assert result.displacement.shape == (14, 16, 2)
+
+
+def test_diverging_run_names_the_term_and_keeps_its_checkpoint(runs, start):
+    """A resumed run takes its new learning rate, here one at which nothing converges."""
+    folder = runs[1].with_name(runs[1].name + "_diverged")
+    shutil.copytree(runs[1], folder)
+    before = {p.name: p.read_bytes() for p in folder.glob("000*")}
+    use_probs = TrainingConfig.load(folder / "config.json").use_probs
+    options = {**(PROBABILISTIC if use_probs else PROPAGATION), "lr": 1e30, "clip_norm": 0.0}
+    with pytest.raises(InputError) as caught:
+        start(folder, epochs=4, resume=True, **options)
+    message = str(caught.value)
+    found = re.match(r"training diverged: (\w+) is no longer finite at step (\d+) \(epoch (\d)\); ", message)
+    assert found
+    assert found[1] in ("similarity", "kl" if use_probs else "regularity")
+    # The first step with the new rate is still good.
+    assert int(found[2]) in (7, 8)
+    assert found[3] == "3"
+    assert "lower --lr than 1e+30" in message
+    assert "\n" not in message
+    assert {p.name: p.read_bytes() for p in folder.glob("000*")} == before
+    assert len(rows(folder)) == 2
+
+
+def test_weights_that_are_not_finite_are_not_kept(start, tmp_path):
+    """The last step of the epoch has a finite loss, but its gradient has not."""
+    with pytest.raises(InputError, match="training diverged"):
+        start(
+            tmp_path / "run", epochs=1, **{**PROPAGATION, "lr": 1e30, "clip_norm": 0.0, "steps_per_epoch": 2}
+        )
+    assert list((tmp_path / "run").glob("*.keras")) == []
+
+
+def test_validation(start, scans):
+    folder = start(data=str(scans), epochs=3, val_every=2, **{**PROPAGATION, "lr": 0.05})
+    table = rows(folder)
+    assert table[0]["val_dice"] == ""
+    scores = [float(r["val_dice"]) for r in table[1:]]
+    assert all(0 < s < 1 for s in scores)
+    assert all(float(r["val_folding"]) >= 0 for r in table[1:])
+    best = 2 if scores[0] >= scores[1] else 3
+    assert (folder / "best.keras").read_bytes() == (folder / f"{best:04d}.keras").read_bytes()
+
+
+def test_validation_scores_the_start_as_it_is(scans):
+    """A network that moves nothing has the Dice of the labels as they lie."""
+    source, validation = open_data(TrainingConfig(data=str(scans)))
+    network = build_network(TrainingConfig(**PROPAGATION), source.shape)
+    pairs = [(source.labels(p.moving), source.labels(p.fixed)) for p in validation.pairs]
+    assert len(pairs) == 2
+    values = validation(network)
+    assert values["val_dice"] == pytest.approx(np.mean([mean_dice(m, f) for m, f in pairs]))
+    assert values["val_folding"] == 0
+    assert open_data(TrainingConfig(data=str(scans), val_pairs=1))[1].pairs == validation.pairs[:1]
+    assert open_data(TrainingConfig(data=str(scans), val_pairs=0))[1] is None
+
+
+def test_configuration_round_trip(tmp_path, runs):
+    config = TrainingConfig.load(runs[0] / "config.json")
+    assert config.epochs == 4
+    assert config.lr == (1e-2 if config.use_probs else 1e-3)
+    config.save(tmp_path / "config.json")
+    assert TrainingConfig.load(tmp_path / "config.json") == config
+    odd = TrainingConfig(encoder=((), (1, 2)), shape=(3, 4), stage_weights=(0.5,), descriptor="mind")
+    odd.save(tmp_path / "odd.json")
+    assert TrainingConfig.load(tmp_path / "odd.json") == odd
+    values = {**dataclasses.asdict(odd), "epoch": 3}
+    (tmp_path / "unknown.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=r"unknown\.json: got unknown key epoch"):
+        TrainingConfig.load(tmp_path / "unknown.json")
+
+
+def test_checkpoints_without_a_state_are_passed_over(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    for name in ("0002.keras", "0002.state.npz", "0010.keras", "best.keras", "best.state.npz"):
+        (tmp_path / name).touch()
+    assert newest_checkpoint(tmp_path) == (tmp_path / "0002.keras", 2)
+
+
+def test_rate_falls_to_a_hundredth_on_a_cosine():
+    rate = make_optimizer(
+        TrainingConfig(lr=0.1, lr_schedule="cosine", epochs=2, steps_per_epoch=5)
+    )._learning_rate
+    np.testing.assert_allclose(
+        [float(rate(k)) for k in (0, 5, 10, 99)], [0.1, 0.0505, 0.001, 0.001], rtol=1e-5
+    )
