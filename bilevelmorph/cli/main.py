@@ -46,7 +46,7 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
         return module.run(options) or 0
     except InputError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
-    except (ImportError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except (ImportError, OSError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)

@@ -55,6 +55,9 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
             rows = list(reader)
     except UnicodeDecodeError as error:
         raise fail(str(path), "a binary file", "a CSV of points") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise fail(f"{path}, line {number}", "another number of columns than the header", "as many")
     if not rows:
         raise fail(str(path), "no points", "a header x,y,z and a line a point")
     return rows, list(reader.fieldnames or [])

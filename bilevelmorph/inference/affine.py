@@ -13,6 +13,8 @@ MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Longest side, in voxels, of what the optimiser sees.
 _SIDE = 64
+# Voxels at which it compares them.
+_SAMPLES = 65_000
 
 
 def align(
@@ -117,13 +119,15 @@ def _shrunk(image: sitk.Image) -> sitk.Image:
     return sitk.Shrink(sitk.DiscreteGaussian(image, variances), factors)
 
 
-def _method(region: sitk.Image | None) -> sitk.ImageRegistrationMethod:
+def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.25, 2022)  # the seed: samples are jittered
+    share = min(1.0, _SAMPLES / target.GetNumberOfPixels())
+    method.SetMetricSamplingPercentage(share, 2022)  # the seed: samples are jittered
     method.SetInterpolator(sitk.sitkLinear)
     # One thread: sums are then always added in the same order.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method.SetNumberOfThreads(1)
     if region is not None:
         method.SetMetricFixedMask(region)
@@ -134,7 +138,7 @@ def _score(
     target: sitk.Image, source: sitk.Image, region: sitk.Image | None, matrix: np.ndarray, centre: np.ndarray
 ) -> float:
     """Mutual information (negated) of a start; infinite where the images do not meet."""
-    method = _method(region)
+    method = _method(target, region)
     method.SetInitialTransform(_transform(matrix, centre, "affine"))
     try:
         return float(method.MetricEvaluate(target, source))
@@ -150,7 +154,7 @@ def _optimise(
     centre: np.ndarray,
     kind: str,
 ) -> np.ndarray:
-    method = _method(region)
+    method = _method(target, region)
     transform = _transform(matrix, centre, kind)
     method.SetInitialTransform(transform, inPlace=True)
     factors = [4, 2, 1] if min(target.GetSize()) >= 40 else [2, 1]
@@ -162,7 +166,7 @@ def _optimise(
     # Steps are physical lengths, so they must follow the voxel size.
     voxel = float(np.mean(target.GetSpacing()))
     longest = voxel if kind == "rigid" else voxel / 2
-    method.SetOptimizerAsRegularStepGradientDescent(longest, voxel / 100, 100, 0.6, 1e-7)
+    method.SetOptimizerAsRegularStepGradientDescent(longest, voxel / 1000, 300, 0.9, 1e-9)
     method.SetOptimizerScalesFromPhysicalShift()
     try:
         method.Execute(target, source)

@@ -126,8 +126,13 @@ class Registrar:
         if self.network is not None and self.network.ndims != fixed.ndims:
             came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
             raise fail("--model", came, f"a {fixed.ndims}-D model", "train one, or name another")
+        if self.network is not None and self.network.channels != 1:
+            came = f"a model of {self.network.channels} channels"
+            raise fail("--model", came, "a model of one channel, as the images have")
         if mask is not None and mask.shape != fixed.shape:
             raise fail(mask.name, f"shape {mask.shape}", f"that of {fixed.name}, {fixed.shape}")
+        if mask is not None and not (mask.data > 0).any():
+            raise fail(mask.name, "an empty mask", "voxels above 0 where to look")
 
     def _work_grid(self, fixed: Volume) -> Volume:
         """The fixed image as the network wants it: canonical axes, normalised, its usual shape."""

@@ -47,6 +47,11 @@ class RegistrationNetwork(keras.Model):
         """Sizes that `estimate` sees are multiples of this."""
         raise NotImplementedError
 
+    @property
+    def seed_generators(self) -> list[keras.random.SeedGenerator]:
+        """What the network draws noise from; a trainer sets them at every step."""
+        return []
+
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
         """The deformation of a padded pair."""
         raise NotImplementedError

@@ -108,6 +108,10 @@ class VxmDense(RegistrationNetwork):
         return 2 ** len(self.encoder_widths)
 
     @property
+    def seed_generators(self) -> list[keras.random.SeedGenerator]:
+        return [self.noise] if self.use_probs else []
+
+    @property
     def _skipped(self) -> int:
         """Upsamplings left out because the velocity is wanted at a lower resolution."""
         return self.svf_resolution.bit_length() - 1

@@ -143,7 +143,23 @@ def check(config: TrainingConfig) -> None:
     positive("--lr", config.lr)
     positive("--lambda", config.lambda_weight, zero=True)
     one_of("--lr-schedule", config.lr_schedule, ("constant", "cosine"))
-    positive("--initial-epoch", config.initial_epoch, zero=True, whole=True)
+    positive("--int-downsize", config.int_downsize, whole=True)
+    for name in ("initial_epoch", "int_steps", "val_pairs", "threads", "seed"):
+        positive("--" + name.replace("_", "-"), getattr(config, name), zero=True, whole=True)
+    for name in ("clip_norm", "augment_affine", "augment_shift", "augment_intensity", "folding_weight"):
+        positive("--" + name.replace("_", "-"), getattr(config, name), zero=True)
+    for name in ("enc", "dec", "matching", "regularization", "shape"):
+        for value in getattr(config, name) or ():
+            positive(f"--{name}", value, whole=True)
+    for value in (v for widths in config.encoder for v in widths):
+        positive("--encoder", value, whole=True)
+    for value in config.radius:
+        positive("--radius", value, zero=True, whole=True)
+    low, high = config.percentiles
+    if not 0 <= low < high <= 100:
+        raise fail("--percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")
+    if config.seed >= 2**31:
+        raise fail("--seed", config.seed, "a number below 2147483648")
 
 
 def _starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:

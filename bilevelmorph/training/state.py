@@ -50,7 +50,9 @@ def restore_optimizer(checkpoint: Path, optimizer: Any) -> bool:
         if len(arrays.files) != len(variables):
             raise fail(str(path), f"{len(arrays.files)} arrays", f"{len(variables)} for this network")
         for i, variable in enumerate(variables):
-            variable.assign(arrays[f"{i:04d}"])
+            # The rate is the configuration's to set: a resumed run may want another.
+            if not variable.path.endswith("learning_rate"):
+                variable.assign(arrays[f"{i:04d}"])
     return True
 
 

@@ -64,6 +64,8 @@ class Trainer:
             targets = (moving, fixed)
         else:
             targets = (images[2], images[3])
+        for generator in self.network.seed_generators:
+            generator.state.assign(tf.cast(seed, generator.state.dtype))
         with tf.GradientTape() as tape:
             fields = self.network.fields(moving, fixed, training=True)
             terms = self.energy.terms(fields, *targets)

@@ -92,6 +92,8 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
         raise fail(str(path), "colour voxels (RGB)", "one number a voxel", "convert it to grey")
     if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
         raise fail(str(path), f"{data.dtype} voxels", "real numbers")
+    if not np.issubdtype(np.asarray(affine).dtype, np.number):
+        raise fail(f"affine of {path}", "no numbers", "a 4 x 4 matrix")
     return data, np.asarray(affine, float), header
 
 
@@ -122,6 +124,8 @@ def _need_size(shape: tuple[int, ...], path: str | Path) -> None:
 
 
 def _intensities(data: np.ndarray, path: str | Path) -> np.ndarray:
+    if np.abs(np.nan_to_num(data)).max() > np.finfo(np.float32).max:
+        raise fail(str(path), "voxels beyond the range of float32", "smaller intensities", "rescale them")
     data = np.ascontiguousarray(data, np.float32)
     bad = int((~np.isfinite(data)).sum())
     if bad:
@@ -158,6 +162,8 @@ def save_volume(path: str | Path, volume: Volume) -> None:
 
 def _nifti(volume: Volume) -> nib.Nifti1Image:
     data = volume.data
+    if data.dtype == np.float16:
+        data = data.astype(np.float32)
     if data.dtype in (np.int64, np.uint64, np.bool_):
         data = data.astype(np.int32 if data.dtype != np.bool_ else np.uint8)
     header = volume.header if isinstance(volume.header, nib.Nifti1Header) else None

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from bilevelmorph.checks import fail
+from bilevelmorph.volumes.preprocessing import canonical
 from bilevelmorph.volumes.volume import Volume
 
 
@@ -108,11 +109,11 @@ def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:
     """World matrix that lays the middle voxel of `fixed` on that of `moving`.
 
-    Middle as `centred` has it, so that volumes of one spacing move by whole voxels.
+    Middle as `centred` has it on canonical axes, so that volumes of one spacing move by whole voxels.
     """
     matrix = np.eye(4)
     middles = []
-    for volume in (moving, fixed):
+    for volume in map(canonical, (moving, fixed)):
         # In an even grid centred() leaves (even - n) // 2 voxels in front, so that
         # voxel (n + 1) // 2 comes to lie in the same place for every size n.
         index = np.zeros(3)

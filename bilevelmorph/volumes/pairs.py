@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +80,8 @@ def read_csv(path: str | Path) -> list[Pair]:
         InputError: Names the file and the line that is wrong.
     """
     path = Path(path)
-    _need_file(path)
-    with path.open(newline="", encoding="utf-8") as stream:
+    text = _text(path)
+    with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream)
         header = [h.strip() for h in reader.fieldnames or []]
         if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
@@ -129,6 +131,8 @@ class DatasetFolder:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise fail(str(path), f"broken JSON ({error})", "a whole file") from error
+        if not isinstance(content, dict):
+            raise fail(str(path), f"a {type(content).__name__}", "an object with training, labels, ...")
         return cls(root, content)
 
     @property
@@ -138,23 +142,38 @@ class DatasetFolder:
     @property
     def labels(self) -> list[int]:
         """Foreground label values, in order."""
-        table = self.content.get("labels", {})
-        values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
-        return sorted(v for v in values if v != 0)
+        with self._parsing("labels"):
+            table = self.content.get("labels", {})
+            values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
+            return sorted(v for v in values if v != 0)
 
     def subjects(self, split: str) -> list[Subject]:
         """The scans of a split: ``"train"``, ``"val"`` or ``"test"``."""
         key = SPLITS[one_of("split", split, SPLITS)]
-        entries = self.content.get(key, [])
-        return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
+        with self._parsing(key):
+            entries = self.content.get(key, [])
+            return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
 
     def pairs(self, split: str) -> list[Pair]:
         """The registration pairs of a split; for training, none are fixed beforehand."""
         one_of("split", split, SPLITS)
-        entries = self.content.get(f"registration_{split}", [])
-        if not entries:
-            raise fail(str(self.root), f"no registration_{split} in dataset.json", "a list of pairs")
-        return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
+        key = f"registration_{split}"
+        with self._parsing(key):
+            entries = self.content.get(key, [])
+            if not entries:
+                raise fail(str(self.root), f"no {key} in dataset.json", "a list of pairs")
+            return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
+
+    @contextmanager
+    def _parsing(self, key: str) -> Iterator[None]:
+        """What is of another form than the Decathlon's becomes one clear line."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            where = f"{self.root / 'dataset.json'}, {key}"
+            raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
 
     def _subject(self, entry: str) -> Subject:
         name = Path(entry).name
@@ -177,18 +196,20 @@ def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    _need_file(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise fail(str(path), "a binary file", "a text file with a name a line") from error
-    numbered = ((i, line.split("#")[0].strip()) for i, line in enumerate(text.splitlines(), 1))
+    numbered = ((i, line.split("#")[0].strip()) for i, line in enumerate(_text(path).splitlines(), 1))
     return [(i, line) for i, line in numbered if line]
 
 
-def _need_file(path: Path) -> None:
+def _text(path: Path) -> str:
     if not path.is_file():
         raise fail(str(path), "no such file", "a list of scans")
+    text = path.read_bytes()
+    try:
+        if b"\0" in text:
+            raise UnicodeError("zero bytes")
+        return text.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise fail(str(path), "a binary file", "a text file") from error
 
 
 def _existing(name: str, folder: Path, where: str) -> Path:

@@ -12,6 +12,19 @@ from bilevelmorph.checks import fail, one_of
 KINDS = ("image", "labels")
 
 
+def check_affine(affine: np.ndarray, name: str) -> None:
+    """Refuse what is no map from voxels to the world.
+
+    >>> check_affine(np.eye(4), "scan")
+    """
+    if np.shape(affine) != (4, 4):
+        raise fail(f"affine of {name}", f"shape {np.shape(affine)}", "(4, 4)")
+    if not np.isfinite(np.asarray(affine, float)).all():
+        raise fail(f"affine of {name}", "NaN or infinite entries", "finite ones")
+    if abs(np.linalg.det(np.asarray(affine, float)[:3, :3])) < 1e-12:
+        raise fail(f"affine of {name}", "a singular matrix", "one that can be inverted")
+
+
 @dataclass(frozen=True)
 class Volume:
     """An image or a label map that always carries its affine.
@@ -35,10 +48,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
-        if np.shape(self.affine) != (4, 4):
-            raise fail(f"affine of {self.name}", f"shape {np.shape(self.affine)}", "(4, 4)")
-        if abs(np.linalg.det(np.asarray(self.affine, float)[:3, :3])) < 1e-12:
-            raise fail(f"affine of {self.name}", "a singular matrix", "one that can be inverted")
+        check_affine(self.affine, self.name)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from bilevelmorph.checks import InputError, fail, one_of
 from bilevelmorph.volumes.files import replacing, suffix
 from bilevelmorph.volumes.geometry import sample_field, transform_points
+from bilevelmorph.volumes.volume import check_affine
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 
@@ -69,8 +70,11 @@ def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if data.ndim not in (3, 4) or data.shape[-1] != data.ndim - 1:
         shape = "x".join(map(str, data.shape))
         raise fail(str(path), f"an array of {shape}", "voxel displacements X x Y x Z x 3")
+    if not np.issubdtype(data.dtype, np.floating) and not np.issubdtype(data.dtype, np.integer):
+        raise fail(str(path), f"{data.dtype} values", "displacements")
     if not np.isfinite(data).all():
         raise fail(str(path), "NaN or infinite displacements", "finite ones")
+    check_affine(affine, str(path))
     return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
 
 

@@ -21,17 +21,16 @@ from bilevelmorph.volumes.geometry import sample_field, transform_points, voxel_
 from bilevelmorph.volumes.warps import load_warp, warp_points
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUTS = {
-    "--moved": "moved.nii.gz",
-    "--warp": "warp.nii.gz",
-    "--inverse-warp": "inverse.npz",
-    "--moved-seg": "moved_seg.nii.gz",
-    "--figure": "figure.png",
-}
+OUTPUTS = {"--moved": "moved.nii.gz", "--warp": "warp.nii.gz", "--inverse-warp": "inverse.npz"}
+OUTPUTS |= {"--moved-seg": "moved_seg.nii.gz", "--figure": "figure.png"}
 
 
 def run(*arguments):
     assert main([str(a) for a in arguments]) == 0
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +200,7 @@ def test_warp_points(registered, inputs, tmp_path, space):
     out = tmp_path / "moved.csv"
     warp = registered / "warp.nii.gz"
     run("warp-points", "--points", inputs / "points.csv", "--warp", warp, "--moved", out, "--space", space)
-    with out.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = rows_of(out)
     assert list(rows[0]) == ["name", "x", "y", "z"]
     assert [r["name"] for r in rows] == ["a", "b"]
     flip = np.array([-1, -1, 1]) if space == "lps" else np.ones(3)
@@ -217,8 +215,7 @@ def test_evaluate(inputs, tiny_model, registered, tmp_path, capsys):
     out, labels = tmp_path / "scores.csv", tmp_path / "labels"
     flags = ["--pairs", inputs / "pairs.csv", "--out", out, "--save-moved", labels, "--quiet"]
     run("evaluate", *flags, "--model", tiny_model)
-    with out.open(newline="", encoding="utf-8") as stream:
-        (row,) = list(csv.DictReader(stream))
+    (row,) = rows_of(out)
     numbers = {
         "dice",
         "hd95_mm",
@@ -247,19 +244,10 @@ def test_evaluate(inputs, tiny_model, registered, tmp_path, capsys):
 
 
 def test_evaluate_without_a_model(inputs, tmp_path):
-    run(
-        "evaluate",
-        "--pairs",
-        inputs / "pairs.csv",
-        "--out",
-        tmp_path / "a.csv",
-        "--method",
-        "identity",
-        "--quiet",
-    )
+    flags = ["--pairs", inputs / "pairs.csv", "--out", tmp_path / "a.csv", "--quiet"]
+    run("evaluate", *flags, "--method", "identity")
     summary = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert summary["model"] is None
-    assert summary["folding_percent"]["mean"] == 0
+    assert (summary["model"], summary["folding_percent"]["mean"]) == (None, 0)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -114,7 +114,7 @@ SHAPE = (24, 26, 28)
 @pytest.fixture(scope="module")
 def source():
     pytest.importorskip("nilearn")
-    return SyntheticSource(SHAPE, seed=2)
+    return SyntheticSource(SHAPE, seed=2, amplitude=5.0)
 
 
 def choice(seed):
@@ -158,7 +158,7 @@ def test_positions_say_which_voxels_correspond(source, brain):
         moved = moving.reshape(-1)[index].reshape(SHAPE)
         before.append(local_correlation(fixed[..., 0], moving[..., 0], inside, 7))
         after.append(local_correlation(fixed[..., 0], moved, inside, 7))
-    assert np.mean(after) > 2 * np.mean(before)
+    assert np.mean(after) > np.mean(before) + 0.15
 
 
 def test_synthetic_dataset_starts_anywhere(source):
