@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -41,6 +44,25 @@ def align(
         return initial
     if fixed.ndims != 3:
         raise InputError("--affine works on 3-D volumes; these are 2-D, give --affine none")
+    with _one_thread():
+        return _search(moving, fixed, mode, initial, mask)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are then always added in the same order; the metric heeds the global number only."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _search(
+    moving: Volume, fixed: Volume, mode: str, initial: np.ndarray, mask: np.ndarray | None
+) -> np.ndarray:
+    """The best of several starts, refined."""
     target, source = _shrunk(to_sitk(fixed)), _shrunk(to_sitk(moving))
     region = None if mask is None else to_sitk(fixed.with_data(mask.astype(np.uint8), "labels"))
     centre = _centre_of_mass(fixed, mask)
@@ -127,7 +149,6 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
     method.SetMetricSamplingPercentage(share, 2022)  # the seed: samples are jittered
     method.SetInterpolator(sitk.sitkLinear)
     # One thread: sums are then always added in the same order.
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method.SetNumberOfThreads(1)
     if region is not None:
         method.SetMetricFixedMask(region)

@@ -191,9 +191,14 @@ def _run_epoch(trainer: Trainer, source: Any, number: int, config: TrainingConfi
         try:
             return trainer.epoch(source, number, config.steps_per_epoch, config.batch_size, progress)
         except Diverged as error:
+            saved = newest_checkpoint(Path(config.model_dir))
+            good = (
+                f"the last checkpoint in {config.model_dir} is good, go on from it"
+                if saved
+                else "begin again"
+            )
             raise InputError(
-                f"training diverged: {error}; the last checkpoint in {config.model_dir} is good, "
-                f"go on from it with a lower --lr than {config.lr:g}"
+                f"training diverged: {error}; {good} with a lower --lr than {config.lr:g}"
             ) from error
 
 
