@@ -23,8 +23,8 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
             sizes are kept as the grid that scans are centred in again at inference.
         channels: Of each image.
 
-    >>> build_network(TrainingConfig(network="propagation"), (16, 16)).name
-    'propagation_network'
+    >>> build_network(TrainingConfig(network="propagation"), (16, 16)).multiple
+    4
     """
     one_of("--network", config.network, NETWORKS)
     ndims = len(shape)
