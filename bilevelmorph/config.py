@@ -63,7 +63,8 @@ class TrainingConfig:
     regularization: tuple[int, ...] = (48, 48, 32)
     radius: tuple[int, ...] = (0,)
     descriptor: str | None = None
-    explicit: bool = False
+    guides: tuple[str, ...] = ()
+    steps: tuple[int, ...] = (1,)
     # objective
     image_loss: str = "mse"
     window: int = 9

@@ -81,7 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=d.regularization,
         help="propagation: regularisation filters",
     )
-    add("--explicit", action="store_true", help="propagation: stages start from the shift of least cost")
+    add(
+        "--guides",
+        nargs="*",
+        choices=("argmin", "gradient"),
+        default=d.guides,
+        help="propagation: steps by formula that the learned ones correct",
+    )
+    add("--steps", type=int, nargs="+", default=d.steps, help="propagation: iterations of each stage")
     add("--descriptor", choices=("mind",), help="propagation: contrast-free input of the encoder")
     add("--radius", type=int, nargs="+", default=d.radius, help="propagation: search radius at each stage")
 

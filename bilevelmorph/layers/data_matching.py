@@ -8,25 +8,32 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail
+from bilevelmorph.checks import fail, one_of
 from bilevelmorph.layers.convolution import convolution, small_normal
-from bilevelmorph.ops.matching import match_cost, soft_argmin
+from bilevelmorph.ops.matching import match_cost, matching_force, soft_argmin
+
+GUIDES = ("argmin", "gradient")
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class DataMatching(keras.layers.Layer):
     """Propose a velocity from how warped moving and fixed features differ: ``u = M(...)``.
 
+    The step is that of its guides, which come from the features by formula, plus
+    a correction by convolutions, which see the features, the match cost and the
+    guides.
+
     Args:
         ndims: 2 or 3.
-        widths: Filters of the hidden convolutions.
+        widths: Filters of the hidden convolutions; empty for the guides alone.
         radius: Shifts at which the match cost is taken, in voxels of the scale.
-        explicit: Start from the shift of least cost (a soft argmin of learned
-            sharpness), which the convolutions then correct.
+        guides: Of ``"argmin"``, the shift of least match cost (a soft argmin of
+            learned sharpness), and ``"gradient"``, the gradient step on the squared
+            distance of the features (normalised, of learned length).
 
     Input: ``[fixed, moved, displacement]``: features ``[B, *S, C]`` twice and
     the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; at the
-    start near zero, or near the shift of least cost.
+    start nearly the sum of the guides.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -40,50 +47,61 @@ class DataMatching(keras.layers.Layer):
         ndims: int,
         widths: Sequence[int] = (48, 32, 16),
         radius: int = 0,
-        explicit: bool = False,
+        guides: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.ndims, self.widths, self.radius, self.explicit = ndims, list(widths), radius, explicit
-        if explicit and radius == 0:
-            raise fail("radius", radius, "at least 1 for an explicit data step")
+        self.ndims, self.widths, self.radius = ndims, list(widths), radius
+        self.guides = [one_of("guides", g, GUIDES) for g in guides]
+        if "argmin" in self.guides and radius == 0:
+            raise fail("radius", radius, "at least 1 for the guide argmin")
+        if not self.widths and not self.guides:
+            raise fail("widths", list(widths), "some filters, or a guide to do without them")
         self.hidden = [
             convolution(ndims, w, name=f"conv{i}", dtype=self.dtype_policy) for i, w in enumerate(self.widths)
         ]
-        self.head = convolution(
-            ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=self.dtype_policy
-        )
+        self.head = None
+        if self.widths:
+            self.head = convolution(
+                ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=self.dtype_policy
+            )
 
     def build(self, input_shape: Any) -> None:
         fixed = tuple(input_shape[0])
-        if self.explicit:
-            self.log_sharpness = self.add_weight(
-                name="log_sharpness", shape=(), initializer=keras.initializers.Constant(2.0)
-            )
-        channels = (
-            self.explicit * self.ndims + 2 * fixed[-1] + self.ndims + (2 * self.radius + 1) ** self.ndims
-        )
+        for guide, start in (("argmin", 2.0), ("gradient", 0.0)):
+            if guide in self.guides:
+                setattr(self, f"log_{guide}", self._scalar(f"log_{guide}", start))
+        guided = len(self.guides) * self.ndims
+        channels = guided + 2 * fixed[-1] + self.ndims + (2 * self.radius + 1) ** self.ndims
         shape = (*fixed[:-1], channels)
         for block in [*self.hidden, self.head]:
-            block.build(shape)
-            shape = block.compute_output_shape(shape)
+            if block is not None:
+                block.build(shape)
+                shape = block.compute_output_shape(shape)
         self.built = True
+
+    def _scalar(self, name: str, value: float) -> Any:
+        return self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value))
 
     def call(self, inputs: Any) -> tf.Tensor:
         fixed, moved, displacement = inputs
         cost = match_cost(fixed, moved, self.radius)
-        seen = [cost, fixed, moved, tf.cast(displacement, fixed.dtype)]
-        if self.explicit:
-            least = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_sharpness))
-            seen.append(least)
-        x = tf.concat(seen, -1)
+        guides = [self._guide(g, fixed, moved, cost) for g in self.guides]
+        if self.head is None:
+            return tf.add_n(guides)
+        x = tf.concat([cost, fixed, moved, tf.cast(displacement, fixed.dtype), *guides], -1)
         for block in self.hidden:
             x = block(x)
-        return self.head(x) + least if self.explicit else self.head(x)
+        return tf.add_n([self.head(x), *guides])
+
+    def _guide(self, name: str, fixed: tf.Tensor, moved: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
+        if name == "argmin":
+            return soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
+        return tf.exp(self.log_gradient) * matching_force(fixed, moved)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*tuple(input_shape[0])[:-1], self.ndims)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"ndims": self.ndims, "widths": self.widths, "radius": self.radius, "explicit": self.explicit}
+        own = {"ndims": self.ndims, "widths": self.widths, "radius": self.radius, "guides": self.guides}
         return {**super().get_config(), **own}

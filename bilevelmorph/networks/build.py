@@ -52,7 +52,8 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
         config.radius[0] if len(config.radius) == 1 else config.radius,
         config.int_steps,
         config.descriptor,
-        config.explicit,
+        config.guides,
+        config.steps[0] if len(config.steps) == 1 else config.steps,
         channels=channels,
         preprocessing=preprocessing,
     )

@@ -1,4 +1,4 @@
-"""Optimisation learning: one data-matching and one regularisation block a scale."""
+"""Optimisation learning: stages of data matching and regularisation, coarse to fine."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ import keras
 import tensorflow as tf
 
 from bilevelmorph.checks import fail
-from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
-from bilevelmorph.layers.regularization import Regularization
+from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.fields import Fields
 from bilevelmorph.ops.grid import spatial_shape
-from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.resizing import resize_field
-from bilevelmorph.ops.warping import compose, warp
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class PropagationNetwork(RegistrationNetwork):
     """Coarse-to-fine diffeomorphic registration by unrolled optimisation.
 
-    At each scale, from the coarsest on: warp the moving features with the
-    deformation so far, propose a velocity (`DataMatching`), smooth it
-    (`Regularization`), integrate it and compose. The defaults are the paper's
-    two scales; add 1 to `scales` for a stage at full resolution, and 8, 16 for
-    larger motion.
+    One stage (`Propagation`) a scale, from the coarsest on: warp the moving
+    features with the deformation so far, propose a velocity, smooth it,
+    integrate it and compose. The defaults are the paper's two scales; add 1 to
+    `scales` for a stage at full resolution, and 8, 16 for larger motion.
 
     Args:
         ndims: 2 or 3.
@@ -42,8 +38,10 @@ class PropagationNetwork(RegistrationNetwork):
         int_steps: Squarings; 0 composes displacements without integration.
         descriptor: None, or ``"mind"`` for features that see contrast-free
             descriptors at half resolution; see `FeatureEncoder`.
-        explicit: Stages with a search radius start from the shift of least
-            match cost; see `DataMatching`.
+        guides: Steps by formula that the learned ones correct, ``"argmin"``
+            (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
+        steps: Iterations of each stage, or one number for all.
+        shared: The iterations of a stage share their weights.
         channels, preprocessing: See `RegistrationNetwork`.
 
     Reference: Liu et al., TPAMI 2021 (arXiv 2004.14557).
@@ -64,7 +62,9 @@ class PropagationNetwork(RegistrationNetwork):
         radius: int | Sequence[int] = 0,
         int_steps: int = 7,
         descriptor: str | None = None,
-        explicit: bool = False,
+        guides: Sequence[str] = (),
+        steps: int | Sequence[int] = 1,
+        shared: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
@@ -76,20 +76,30 @@ class PropagationNetwork(RegistrationNetwork):
             raise fail("scales", list(scales), f"some of {powers}", "give `encoder` more entries")
         self.encoder_widths = [list(w) for w in encoder]
         self.matching_widths, self.regularization_widths = list(matching), list(regularization)
-        self.radius = [radius] * len(self.scales) if isinstance(radius, int) else list(radius)
-        if len(self.radius) != len(self.scales):
-            raise fail("radius", radius, f"one number, or {len(self.scales)}")
-        self.int_steps, self.explicit = int_steps, explicit
+        self.radius = self._per_stage("radius", radius)
+        self.steps = self._per_stage("steps", steps)
+        self.guides, self.int_steps, self.shared = list(guides), int_steps, shared
         self.encoder = FeatureEncoder(ndims, self.encoder_widths, descriptor, name="encoder")
-        self.matching = [
-            DataMatching(ndims, self.matching_widths, r, explicit and r > 0, name=f"matching_{s}")
-            for s, r in zip(self.scales, self.radius, strict=True)
+        self.stages = [
+            Propagation(
+                ndims,
+                self.matching_widths,
+                self.regularization_widths,
+                radius,
+                [g for g in guides if radius or g != "argmin"],
+                int_steps,
+                steps,
+                shared,
+                name=f"stage_{scale}",
+            )
+            for scale, radius, steps in zip(self.scales, self.radius, self.steps, strict=True)
         ]
-        dilations = [2**i for i in range(len(self.regularization_widths))]
-        self.regularization = [
-            Regularization(ndims, self.regularization_widths, dilations, name=f"regularization_{s}")
-            for s in (self.scales if self.regularization_widths else [])
-        ]
+
+    def _per_stage(self, name: str, value: int | Sequence[int]) -> list[int]:
+        values = [value] * len(self.scales) if isinstance(value, int) else list(value)
+        if len(values) != len(self.scales):
+            raise fail(name, value, f"one number, or {len(self.scales)}")
+        return values
 
     @property
     def multiple(self) -> int:
@@ -98,40 +108,24 @@ class PropagationNetwork(RegistrationNetwork):
     def build_layers(self, image: Any) -> None:
         self.encoder.build(image)
         shapes = self.encoder.compute_output_shape(image)
-        for i, scale in enumerate(self.scales):
+        for scale, stage in zip(self.scales, self.stages, strict=True):
             feature = shapes[scale.bit_length() - 1]
-            field = (*feature[:-1], self.ndims)
-            self.matching[i].build([feature, feature, field])
-            if self.regularization:
-                self.regularization[i].build(field)
+            stage.build([feature, feature, (*feature[:-1], self.ndims)])
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
         both = self.encoder(tf.concat([moving, fixed], 0))
         pyramid = [tf.split(level, 2, 0) for level in both]
-        displacement, velocities, displacements = None, [], []
-        for i, scale in enumerate(self.scales):
+        velocities, displacements = [], []
+        coarsest = pyramid[self.scales[0].bit_length() - 1][1]
+        displacement = tf.zeros_like(tf.repeat(coarsest[..., :1], self.ndims, -1), tf.float32)
+        for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 1]
-            displacement, velocity = self._stage(i, source, target, displacement)
-            velocities.append(velocity)
+            displacement = resize_field(displacement, spatial_shape(target))
+            displacement, *steps = stage([target, source, displacement])
+            velocities += steps
             displacements.append(displacement)
         full = resize_field(displacement, spatial_shape(fixed))
         return Fields(full, velocities, displacements, self.int_steps)
-
-    def _stage(self, i: int, source: tf.Tensor, target: tf.Tensor, before: Any) -> tuple[Any, Any]:
-        """One stage: the displacement after it and its velocity, at the stage's scale."""
-        shape = spatial_shape(target)
-        if before is None:
-            before = tf.zeros_like(tf.repeat(target[..., :1], self.ndims, -1), tf.float32)
-            moved = source
-        else:
-            before = resize_field(before, shape)
-            moved = warp(source, before)
-        velocity = self.matching[i]([target, moved, before])
-        if self.regularization:
-            velocity = self.regularization[i](velocity)
-        velocity = tf.cast(velocity, tf.float32)
-        step = integrate(velocity, self.int_steps) if self.int_steps else velocity
-        return (step if i == 0 else compose(before, step)), velocity
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -143,5 +137,7 @@ class PropagationNetwork(RegistrationNetwork):
             "radius": self.radius,
             "int_steps": self.int_steps,
             "descriptor": self.encoder.descriptor,
-            "explicit": self.explicit,
+            "guides": self.guides,
+            "steps": self.steps,
+            "shared": self.shared,
         }

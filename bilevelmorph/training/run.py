@@ -155,6 +155,11 @@ def check(config: TrainingConfig) -> None:
         positive("--encoder", value, whole=True)
     for value in config.radius:
         positive("--radius", value, zero=True, whole=True)
+    for value in config.steps:
+        positive("--steps", value, whole=True)
+    if config.window < 1 or config.window % 2 == 0:
+        raise fail("--window", config.window, "an odd number of voxels, such as 9")
+    positive("--legacy-image-sigma", config.image_sigma)
     low, high = config.percentiles
     if not 0 <= low < high <= 100:
         raise fail("--percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")

@@ -35,6 +35,10 @@ class SyntheticSource:
         self.shape, self.seed, self.amplitude = tuple(shape), seed, amplitude
         t1 = mni152(1)["t1"].data
         self._template = tf.constant(np.round(t1 * 255).astype(np.uint8)[None, ..., None])
+        # Traced once: tracing costs as much as twenty pairs, and every epoch asks for a dataset.
+        self._draw = tf.function(
+            self.pair, [tf.TensorSpec([2], tf.int32)], autograph=False
+        ).get_concrete_function()
 
     def dataset(self, start: int, stop: int, batch_size: int = 1) -> tf.data.Dataset:
         """Batches for steps start..stop-1.
@@ -48,7 +52,7 @@ class SyntheticSource:
             items = []
             for i in range(batch_size):
                 seed = tf.stack([self.seed * 1009 + i, tf.cast(step, tf.int32)])
-                items.append(self.pair(seed))
+                items.append(self._draw(seed))
             parts = [tf.concat(p, 0) for p in zip(*items, strict=True)]
             return (step, *parts)
 
@@ -109,4 +113,4 @@ class SyntheticSource:
         image = random_contrast(levels, LEVELS, paint, ordered=choice[5] < 0.5)
         stripped = tf.cast(levels > 0.5, tf.float32)
         image = tf.where(choice[3] < 0.6, image * stripped, image)
-        return corrupt(image, noise)
+        return corrupt(image, noise, noise=0.1)

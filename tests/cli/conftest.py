@@ -23,7 +23,7 @@ def tiny_model(tmp_path_factory):
     network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), ())
     network.build()
     rng = np.random.default_rng(1)
-    for block in network.matching:
+    for block in (s.matching[0] for s in network.stages):
         block.head.kernel.assign(rng.normal(size=block.head.kernel.shape, scale=0.2))
     path = tmp_path_factory.mktemp("model") / "tiny.keras"
     network.save(path)

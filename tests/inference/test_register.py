@@ -86,7 +86,7 @@ def lively(still):
     """The same with larger weights: it moves everything by a voxel or two."""
     network = load_model(still)
     rng = np.random.default_rng(1)
-    for block in network.matching:
+    for block in (s.matching[0] for s in network.stages):
         block.head.kernel.assign(rng.normal(size=block.head.kernel.shape, scale=0.2))
     return Registrar(network)
 

@@ -70,9 +70,31 @@ CASES = {
         {"ndims": 2, "widths": [4], "radius": 1},
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
-    "matching-explicit": Case(
+    "matching-guided": Case(
         "DataMatching",
-        {"ndims": 2, "widths": [4], "radius": 1, "explicit": True},
+        {"ndims": 2, "widths": [4], "radius": 1, "guides": ["argmin", "gradient"]},
+        lambda s: [(*s, 3), (*s, 3), (*s, 2)],
+    ),
+    "matching-formula": Case(
+        "DataMatching",
+        {"ndims": 2, "widths": [], "guides": ["gradient"]},
+        lambda s: [(*s, 3), (*s, 3), (*s, 2)],
+    ),
+    "propagation": Case(
+        "Propagation",
+        {"ndims": 2, "matching": [4], "regularization": [4], "int_steps": 3, "steps": 2},
+        lambda s: [(*s, 3), (*s, 3), (*s, 2)],
+    ),
+    "propagation-unshared": Case(
+        "Propagation",
+        {
+            "ndims": 2,
+            "matching": [4],
+            "regularization": [],
+            "steps": 2,
+            "shared": False,
+            "guides": ["gradient"],
+        },
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
     "regularization": Case(

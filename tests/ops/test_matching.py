@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
-from bilevelmorph.ops.matching import match_cost, soft_argmin
+from bilevelmorph.ops.matching import match_cost, matching_force, soft_argmin
+from bilevelmorph.ops.warping import warp
 
-SHAPES = {2: (7, 6), 3: (5, 6, 4)}
+SHAPES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
 
 
 def features(rng, ndims):
@@ -86,3 +88,35 @@ def test_sharp_soft_argmin_finds_the_shift(rng):
     cost = match_cost(tf.constant(fixed), tf.constant(np.roll(fixed, (-1, 1), (1, 2))), 1)
     out = soft_argmin(cost, 1, 2, tf.constant(100.0))[:, 1:-1, 1:-1]
     np.testing.assert_allclose(out, np.broadcast_to([-1.0, 1.0], out.shape), atol=1e-3)
+
+
+@pytest.mark.parametrize("ndims", [1, 2, 3])
+def test_matching_force_of_numpy(rng, ndims):
+    fixed, moved = (features(rng, ndims) for _ in range(2))
+    axes = range(1, ndims + 1)
+    slopes = [np.gradient(moved, axis=a) for a in axes]
+    apart = fixed - moved
+    below = sum((g**2).mean(-1) for g in slopes) + (apart**2).mean(-1)
+    expected = np.stack([(apart * g).mean(-1) / below for g in slopes], -1)
+    out = matching_force(tf.constant(fixed), tf.constant(moved))
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(out).max() <= 0.5
+
+
+def test_matching_force_is_the_descent_direction(rng):
+    """Its sign and ratio of components are those of the gradient of the squared distance."""
+    fixed, moved = (
+        tf.constant(gaussian_filter(rng.normal(size=(1, 24, 20, 3)), (0, 2, 2, 0)).astype(np.float32))
+        for _ in range(2)
+    )
+    at = tf.zeros([*fixed.shape[:-1], 2])
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        # Half a voxel to either side: what central differences see.
+        near = (warp(moved, at + 0.5) + warp(moved, at - 0.5)) / 2
+        distance = tf.reduce_sum(tf.square(fixed - near)) / 2
+    down = -tape.gradient(distance, at).numpy()[:, 2:-2, 2:-2]
+    force = matching_force(fixed, moved).numpy()[:, 2:-2, 2:-2]
+    size = np.linalg.norm(down, axis=-1) * np.linalg.norm(force, axis=-1)
+    cosine = (down * force).sum(-1) / np.maximum(size, 1e-12)
+    assert np.median(cosine) > 0.9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refusal
 
-from bilevelmorph.checks import InputError
 from bilevelmorph.volumes import load_volume
 from bilevelmorph.volumes.files import load_channels
 
@@ -107,15 +107,6 @@ BAD = {
     "unknown ending": content("bad.png", b"\x89PNG"),
     "no ending": content("bad", b"\x89PNG"),
 }
-
-
-def refusal(function, *arguments):
-    """The one-line message with which a call is refused."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("write", BAD.values(), ids=BAD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refusal
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.volumes import Volume, load_volume, save_volume
@@ -156,15 +157,6 @@ def test_channels(tmp_path, rng):
 
 
 GOOD = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
-
-
-def refusal(function, *arguments):
-    """The one-line message with which a call is refused."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("name", ["a.mgz", "a.png", "a.npy", "a"])

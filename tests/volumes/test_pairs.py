@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
-from bilevelmorph.checks import InputError
 from bilevelmorph.volumes import DatasetFolder, Pair, Subject
 from bilevelmorph.volumes.pairs import read_csv, read_list, with_labels
 
@@ -24,14 +24,6 @@ def write(folder, text, name="list.txt"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as caught:
-        function(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize(
