@@ -1,0 +1,48 @@
+"""What a strategy returns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+CONVERGED, NOT_FINITE, NOT_CONVERGED, NOT_CONVEX = range(4)
+MEANINGS = (
+    "converged",
+    "not finite",
+    "not converged",
+    "negative curvature: the lower problem is not at a minimum",
+)
+
+
+class Hypergradient(NamedTuple):
+    """Gradient of the upper loss with respect to the upper variables, and how far to trust it.
+
+    Attributes:
+        gradients: One for each upper variable.
+        upper_loss: Where it was taken.
+        status: Scalar int32, an index of `MEANINGS`.
+        residual: Relative error of the linear solve; 0 where there is none.
+        cost: Gradient evaluations of the lower or upper loss (a product with
+            second derivatives counts as two).
+
+    >>> one = tf.constant(1.0)
+    >>> Hypergradient([one], one, tf.constant(2), one, one).meaning
+    'not converged'
+    """
+
+    gradients: list[tf.Tensor]
+    upper_loss: tf.Tensor
+    status: tf.Tensor
+    residual: tf.Tensor
+    cost: tf.Tensor
+
+    @property
+    def converged(self) -> bool:
+        """Whether it can be used (eager only)."""
+        return int(self.status) == CONVERGED
+
+    @property
+    def meaning(self) -> str:
+        """The status in words (eager only)."""
+        return MEANINGS[int(self.status)]

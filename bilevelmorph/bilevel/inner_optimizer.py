@@ -1,0 +1,60 @@
+"""What a hypergradient has to know of the optimiser below."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import tensorflow as tf
+
+Tensors = list[tf.Tensor]
+
+
+class InnerOptimizer(ABC):
+    """A training step as a pure function of values, gradients and state."""
+
+    @abstractmethod
+    def initial_state(self, values: Tensors) -> Tensors:
+        """The state before the first step."""
+
+    @abstractmethod
+    def update(self, values: Tensors, gradients: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """One step.
+
+        Args:
+            values: Of the variables.
+            gradients: Of the loss there.
+            state: As `initial_state` or the step before gave it.
+
+        Returns:
+            New values and new state.
+        """
+
+    @abstractmethod
+    def precondition(self, vectors: Tensors, state: Tensors) -> Tensors:
+        """The present step length (of each weight) times `vectors`.
+
+        What `update` does to a small gradient once its averages have settled.
+        """
+
+    def step_transposed(
+        self, values: Tensors, gradients: Tensors, state: Tensors, vectors: Tensors
+    ) -> Tensors:
+        """Minus the transposed derivative of the step by the gradients, times `vectors`.
+
+        For gradient descent that is the learning rate times `vectors`; for Adam
+        its preconditioner comes in, and its averages, and clipping.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(gradients)
+            new, _ = self.update(values, gradients, state)
+        back = tape.gradient(new, gradients, output_gradients=vectors, unconnected_gradients="zero")
+        return [-b for b in back]
+
+
+def clipped(gradients: Tensors, norm: float) -> Tensors:
+    """The gradients, scaled so that their joint norm is at most `norm`; 0 for any.
+
+    >>> [float(g) for g in clipped([tf.constant(3.0), tf.constant(4.0)], 1.0)]
+    [0.6000000238418579, 0.800000011920929]
+    """
+    return tf.clip_by_global_norm(gradients, norm)[0] if norm else gradients
