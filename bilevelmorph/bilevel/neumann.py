@@ -42,13 +42,12 @@ class Neumann(Strategy):
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
         loss, lower, direct = problem.upper_gradients()
-        state = problem.state or []
         count = len(lower)
 
         # What is left of the right-hand side shrinks as (I - H P)^k: it is the residual itself.
         def body(k: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
             total, left = list(parts[:count]), list(parts[count:])
-            step = problem.inner.precondition(left, state)
+            step = problem.inner.precondition(left, problem.state)
             left = added(left, curvature_product(problem, step), -1.0)
             return (k + 1, *added(total, step), *left)
 

@@ -61,7 +61,7 @@ class BilevelProblem:
     lower_loss: Callable[[], tf.Tensor]
     upper_loss: Callable[[], tf.Tensor]
     inner: InnerOptimizer = field(default_factory=lambda: GradientDescent(0.1))
-    state: Tensors | None = None
+    state: Tensors = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("lower_variables", "upper_variables"):
@@ -70,7 +70,7 @@ class BilevelProblem:
         shared = {id(v) for v in self.lower_variables} & {id(v) for v in self.upper_variables}
         if shared:
             raise fail("variables", f"{len(shared)} on both levels", "each on one level")
-        if self.state is None:
+        if not self.state:
             self.state = self.inner.initial_state(self.values())
 
     def values(self) -> Tensors:

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear step before the model")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
+    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
     add("--out", required=True, help="CSV, one row a pair; a JSON summary is written beside it")
     add("--save-moved", help="folder for the warped label maps")
     add("--gpu", default="0", help="GPU number; -1 for the CPU")
@@ -55,7 +56,13 @@ def run(options: argparse.Namespace) -> None:
 
     choose_gpu(options.gpu)
     if options.method == "model":
-        registrar = Registrar(options.model, options.affine, options.start, compiled=True)
+        registrar = Registrar(
+            options.model,
+            options.affine,
+            options.start,
+            compiled=True,
+            instance_steps=options.instance_steps,
+        )
     else:
         linear = "none" if options.method == "identity" else options.method
         registrar = Registrar(None, linear, options.start, deformable=False)
@@ -67,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
         "model": options.model if options.method == "model" else None,
         "affine": registrar.affine,
         "start": registrar.start,
+        "instance_steps": options.instance_steps if options.method == "model" else 0,
     }
     summary = summarise(rows, facts)
     beside = write_results(options.out, rows, summary)

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="general", help="bundled model or .keras file")
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
+    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
     add("--moving-seg", help="label map to be moved along")
     add("--moved-seg", help="where to write it")
     add("--fixed-mask", help="mask on the fixed grid: affine step and report look inside only")
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.inference.register import Registrar
 
     choose_gpu(options.gpu)
-    registrar = Registrar(options.model, options.affine, options.start)
+    registrar = Registrar(options.model, options.affine, options.start, instance_steps=options.instance_steps)
     result = registrar(moving, fixed, mask, inverse=bool(options.inverse_warp))
     save_volume(options.moved, result.moved)
     if seg is not None:

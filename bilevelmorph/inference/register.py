@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bilevelmorph.checks import fail
+from bilevelmorph.checks import fail, positive
 from bilevelmorph.inference.affine import align
 from bilevelmorph.inference.models import load_model
 from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
@@ -26,8 +26,11 @@ from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, 
 from bilevelmorph.volumes.volume import Volume
 
 if TYPE_CHECKING:
+    from bilevelmorph.inference.refiner import Refiner
     from bilevelmorph.networks.base import RegistrationNetwork
 
+# Terms of the objective that speak of features and distributions, not of the deformation.
+NOT_REFINED = ("kl",)
 METHODS = ("model", "affine", "rigid", "identity")
 
 
@@ -63,6 +66,8 @@ class Registrar:
         deformable: False stops after the linear part.
         compiled: Compile for each new grid, which takes longer than registering
             a few pairs but makes every further one several times faster.
+        instance_steps: Iterations that refine each pair under the objective the
+            model was trained with; see `Refiner`.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Registrar:
         start: str | None = None,
         deformable: bool = True,
         compiled: bool = False,
+        instance_steps: int = 0,
     ) -> None:
         self.network: Any = None
         if deformable:
@@ -81,8 +87,22 @@ class Registrar:
         self.start = start or options.get("grid", "header")
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape = options.get("shape")
-        self.compiled = compiled
+        self.compiled = compiled or instance_steps > 0
+        self.refiner = self._make_refiner(instance_steps)
         self._predict: Callable[..., Any] | None = None
+
+    def _make_refiner(self, steps: int) -> Refiner | None:
+        positive("--instance-steps", steps, zero=True, whole=True)
+        if not steps:
+            return None
+        from bilevelmorph.inference.refiner import Refiner
+        from bilevelmorph.losses.energy import Energy
+
+        objective = dict(self.network.objective) if self.network is not None else {}
+        weights = {k: v for k, v in objective.pop("weights", {}).items() if k not in NOT_REFINED}
+        if "similarity" not in weights:
+            raise fail("--instance-steps", f"{steps} for a model without an objective", "0")
+        return Refiner(Energy(**objective, weights=weights), steps)
 
     def __call__(
         self, moving: Volume, fixed: Volume, mask: Volume | None = None, inverse: bool = False
@@ -167,6 +187,8 @@ class Registrar:
         from bilevelmorph.ops.grid import crop
 
         fields = self.network.fields(moving, fixed, training=False)
+        if self.refiner is not None:
+            fields, _, _ = self.refiner(fields, moving, fixed)
         shape = fixed.shape.as_list()[1:-1]
         forward = crop(fields.displacement, shape)
         return (forward, crop(fields.inverse(), shape)) if inverse else (forward,)

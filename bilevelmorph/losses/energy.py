@@ -75,6 +75,14 @@ class Energy:
         image_sigma: float = 1.0,
         kl_lambda: float = 10.0,
     ) -> None:
+        self._config = {
+            "similarity": similarity,
+            "width": width,
+            "regularity": regularity,
+            "bidir": bidir,
+            "image_sigma": image_sigma,
+            "kl_lambda": kl_lambda,
+        }
         self.similarity = make_similarity(similarity, width, image_sigma)
         self.regularity = REGULARITIES[one_of("regularity", regularity, REGULARITIES)]
         self.weights = dict(weights or {"similarity": 1.0, "regularity": 1.0})
@@ -85,6 +93,10 @@ class Energy:
             if not tf.is_tensor(weight):
                 positive(f"weight of {name}", weight, zero=True)
         self.bidir, self.kl_lambda = bidir, kl_lambda
+
+    def get_config(self) -> dict[str, Any]:
+        """What `Energy(**config)` makes again, the weights as they are now."""
+        return {**self._config, "weights": {k: float(v) for k, v in self.weights.items()}}
 
     def terms(self, fields: Fields, moving: tf.Tensor, fixed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Every term that has a weight, unweighted.

@@ -28,6 +28,8 @@ class RegistrationNetwork(keras.Model):
         channels: Of each image.
         preprocessing: How intensities and grids are prepared for this model,
             kept in its configuration and applied again at inference.
+        objective: What it was trained with, as `Energy.get_config` gives it, by
+            which single pairs are refined.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class RegistrationNetwork(keras.Model):
         ndims: int = 3,
         channels: int = 1,
         preprocessing: dict[str, Any] | None = None,
+        objective: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.ndims = spatial_rank("ndims", ndims, (2, 3))
         self.channels = channels
         self.preprocessing = dict(preprocessing or {})
+        self.objective = dict(objective or {})
 
     @property
     def multiple(self) -> int:
@@ -108,8 +112,13 @@ class RegistrationNetwork(keras.Model):
         return {name: keras.KerasTensor(shape, kinds[name]) for name, shape in shapes.items()}
 
     def get_config(self) -> dict[str, Any]:
-        own = {"ndims": self.ndims, "channels": self.channels, "preprocessing": self.preprocessing}
-        return {"name": self.name, **own}
+        return {
+            "name": self.name,
+            "ndims": self.ndims,
+            "channels": self.channels,
+            "preprocessing": self.preprocessing,
+            "objective": self.objective,
+        }
 
     def get_build_config(self) -> dict[str, Any]:
         return {"ndims": self.ndims}

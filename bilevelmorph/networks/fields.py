@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -31,7 +30,39 @@ class Fields(NamedTuple):
     displacements: list[tf.Tensor]
     int_steps: int = 7
     align: str = "centres"
-    extra: Mapping[str, Any] = MappingProxyType({})
+    # A plain dictionary, which TensorFlow can return from a graph; nobody writes into it.
+    extra: Mapping[str, Any] = {}
+
+    @classmethod
+    def of_velocities(
+        cls, velocities: Sequence[tf.Tensor], shape: Sequence[int], int_steps: int = 7, align: str = "centres"
+    ) -> Fields:
+        """The deformation that a sequence of velocities makes.
+
+        Args:
+            velocities: ``[B, *S / scale, N]``, coarse to fine; several of one
+                scale are one stage.
+            shape: S.
+            int_steps, align: As in `Fields`.
+
+        >>> Fields.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4]).displacement[0, 0, 0].numpy().tolist()
+        [2.0, 2.0]
+        """
+        displacement: Any = None
+        stages: list[Any] = []
+        for velocity in velocities:
+            step = integrate(velocity, int_steps) if int_steps else velocity
+            size = spatial_shape(velocity)
+            if displacement is None:
+                displacement = step
+            elif spatial_shape(displacement) == size:
+                displacement = compose(displacement, step)
+                stages.pop()
+            else:
+                displacement = compose(resize_field(displacement, size, align), step)
+            stages.append(displacement)
+        full = resize_field(displacement, list(shape), align)
+        return cls(full, list(velocities), stages, int_steps, align)
 
     def inverse(self) -> tf.Tensor:
         """The inverse displacement, from the negated velocities in reverse order.

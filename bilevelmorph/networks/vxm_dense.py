@@ -64,11 +64,13 @@ class VxmDense(RegistrationNetwork):
         trg_feats: int = 1,
         int_downsize: int | None = None,
         preprocessing: dict[str, Any] | None = None,
+        objective: dict[str, Any] | None = None,
         name: str = "vxm_dense",
         **kwargs: Any,
     ) -> None:
         ndims = inshape if isinstance(inshape, int) else len(inshape)
-        super().__init__(ndims=ndims, channels=src_feats, preprocessing=preprocessing, name=name, **kwargs)
+        kept = {"preprocessing": preprocessing, "objective": objective}
+        super().__init__(ndims=ndims, channels=src_feats, name=name, **kept, **kwargs)
         features = nb_unet_features or DEFAULT_FEATURES
         if len(features) != 2 or len(features[1]) < len(features[0]):
             raise fail("nb_unet_features", features, "[encoder, decoder], the decoder at least as long")
@@ -194,4 +196,5 @@ class VxmDense(RegistrationNetwork):
             "src_feats": self.channels,
             "trg_feats": self.trg_feats,
             "preprocessing": self.preprocessing,
+            "objective": self.objective,
         }

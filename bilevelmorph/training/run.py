@@ -47,6 +47,8 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     if start is not None:
         _load(network, start)
     energy = make_energy(config)
+    # What single pairs are refined by; positions are known of synthetic pairs alone.
+    network.objective = energy.get_config() | ({"similarity": "mind"} if config.synthetic else {})
     trainer = Trainer(network, energy, make_optimizer(config), augmentation_of(config), config.seed)
     if start is not None and initial_epoch:
         restore_optimizer(start, trainer.optimizer)
