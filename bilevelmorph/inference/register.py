@@ -64,8 +64,8 @@ class Registrar:
         affine: ``"none"``, ``"rigid"`` or ``"affine"``.
         start: ``"header"`` or ``"centre"``; None takes what the model was trained with.
         deformable: False stops after the linear part.
-        compiled: Compile for each new grid, which takes longer than registering
-            a few pairs but makes every further one several times faster.
+        compiled: Compile for every grid that comes a second time, which takes longer
+            than registering a few pairs but makes all further ones several times faster.
         instance_steps: Iterations that refine each pair under the objective the
             model was trained with; see `Refiner`.
     """
@@ -90,6 +90,7 @@ class Registrar:
         self.compiled = compiled or instance_steps > 0
         self.refiner = self._make_refiner(instance_steps)
         self._predict: Callable[..., Any] | None = None
+        self._grids: set[tuple[int, ...]] = set()
 
     def _make_refiner(self, steps: int) -> Refiner | None:
         positive("--instance-steps", steps, zero=True, whole=True)
@@ -173,12 +174,13 @@ class Registrar:
         from bilevelmorph.ops import xla
 
         moving, fixed = (tf.constant(x[None, ..., None]) for x in (source, target))
-        if self.compiled:
+        if self.compiled and source.shape in self._grids:
             self._predict = self._predict or tf.function(self._estimate, autograph=False)
             fields = self._predict(moving, fixed, inverse)
         else:
             with xla.using("off"):
                 fields = self._estimate(moving, fixed, inverse)
+        self._grids.add(source.shape)
         fields = [f.numpy()[0] for f in fields]
         return fields[0], fields[1] if inverse else None
 
