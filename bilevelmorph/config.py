@@ -72,8 +72,18 @@ class TrainingConfig:
     lambda_weight: float = 0.01
     stage_weights: tuple[float, ...] = ()
     folding_weight: float = 0.0
+    dice_weight: float = 0.0
     kl_lambda: float = 10.0
     image_sigma: float = 1.0
+
+    # bilevel
+    bilevel: bool = False
+    upper: str = "dice"
+    strategy: str = "one-step"
+    upper_lr: float = 0.02
+    upper_every: int = 5
+    warmup: int = 500
+    freeze: tuple[str, ...] = ("similarity",)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

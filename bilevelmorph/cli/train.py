@@ -8,6 +8,15 @@ from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
 
 _DEFAULT = TrainingConfig()
+# Those of `bilevelmorph.bilevel`, which would import TensorFlow; a test compares them.
+_STRATEGIES = (
+    "first-order",
+    "one-step",
+    "one-step-differences",
+    "truncated",
+    "neumann",
+    "conjugate-gradient",
+)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -111,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="propagation: weights of the similarity at 1/2, 1/4, ...",
     )
     add("--folding-weight", type=float, default=d.folding_weight, help="weight of the folding penalty")
+    add("--dice-weight", type=float, default=d.dice_weight, help="weight of soft Dice of training labels")
     add("--kl-lambda", type=float, default=d.kl_lambda, help="prior precision of the KL loss")
     add(
         "--legacy-image-sigma",
@@ -119,6 +129,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=d.image_sigma,
         help="image noise of mse",
     )
+
+    add = parser.add_argument_group("bilevel: loss weights tuned on validation pairs").add_argument
+    add("--bilevel", action="store_true", help="tune the weights of the objective")
+    add(
+        "--upper",
+        choices=("dice", "label-free", "weighted"),
+        default=d.upper,
+        help="what they are tuned for; weighted, the training objective itself, makes them drift",
+    )
+    add(
+        "--strategy",
+        default=d.strategy,
+        choices=_STRATEGIES,
+        help="how the hypergradient is computed",
+    )
+    add("--upper-lr", type=float, default=d.upper_lr, help="learning rate of the weights' logarithms")
+    add("--upper-every", type=int, default=d.upper_every, help="training steps for each step of the weights")
+    add("--warmup", type=int, default=d.warmup, help="training steps before the weights begin to move")
+    add("--freeze", nargs="*", default=d.freeze, help="weights that stay (Adam does not see the scale)")
 
 
 def config_of(options: argparse.Namespace) -> TrainingConfig:

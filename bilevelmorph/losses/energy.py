@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ from bilevelmorph.ops.resizing import halve
 from bilevelmorph.ops.warping import warp
 
 SIMILARITIES = ("ncc", "mse", "mind", "nmi", "dice", "position")
-TERMS = ("similarity", "regularity", "folding", "kl")
+TERMS = ("similarity", "regularity", "folding", "kl", "dice")
 REGULARITIES = {"diffusion": diffusion, "bending": bending}
 
 
@@ -52,8 +52,8 @@ class Energy:
         width: Window of the local correlation, in voxels of each scale.
         regularity: ``"diffusion"`` or ``"bending"``, asked of every stage's velocity.
         weights: Of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
-            (at the scale of a stage), ``regularity``, ``folding`` and ``kl``;
-            a term without a weight is not computed.
+            (at the scale of a stage), ``regularity``, ``folding``, ``kl`` and
+            ``dice`` (of label maps); a term without a weight is not computed.
         bidir: Compare the fixed image, warped by the inverse, with the moving
             image too.
         image_sigma: Image noise, for ``"mse"``.
@@ -85,7 +85,8 @@ class Energy:
         }
         self.similarity = make_similarity(similarity, width, image_sigma)
         self.regularity = REGULARITIES[one_of("regularity", regularity, REGULARITIES)]
-        self.weights = dict(weights or {"similarity": 1.0, "regularity": 1.0})
+        # Not copied: a `LossWeights` gives its present values at every look.
+        self.weights = weights or {"similarity": 1.0, "regularity": 1.0}
         for name, weight in self.weights.items():
             scale = name.removeprefix("similarity_")
             if name not in TERMS and not (name != scale and scale.isdigit()):
@@ -98,12 +99,15 @@ class Energy:
         """What `Energy(**config)` makes again, the weights as they are now."""
         return {**self._config, "weights": {k: float(v) for k, v in self.weights.items()}}
 
-    def terms(self, fields: Fields, moving: tf.Tensor, fixed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def terms(
+        self, fields: Fields, moving: tf.Tensor, fixed: tf.Tensor, labels: Sequence[tf.Tensor] | None = None
+    ) -> dict[str, tf.Tensor]:
         """Every term that has a weight, unweighted.
 
         Args:
             fields: Of a network for this pair.
             moving, fixed: ``[B, *S, C]``.
+            labels: Of moving and fixed, one-hot ``[B, *S, K]``; for ``dice``.
 
         Returns:
             Scalars by name.
@@ -127,6 +131,8 @@ class Energy:
         if "regularity" in self.weights:
             parts = [self.regularity(v) for v in fields.velocities]
             out["regularity"] = tf.add_n(parts) / len(parts)
+        if "dice" in self.weights and labels is not None:
+            out["dice"] = SoftDice()(labels[1], warp(labels[0], displacement, frozen=True))
         if "folding" in self.weights:
             out["folding"] = folding(displacement)
         return out

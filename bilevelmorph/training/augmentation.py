@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -33,28 +34,33 @@ class Augmentation:
     def active(self) -> bool:
         return max(self.affine, self.shift, self.intensity) > 0
 
-    def __call__(self, moving: tf.Tensor, fixed: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Vary a batch of pairs.
 
         Args:
-            moving, fixed: ``[B, *S, C]`` in [0, 1].
+            batch: ``moving`` and ``fixed``, ``[B, *S, C]`` in [0, 1], and perhaps
+                ``moving_labels`` and ``fixed_labels``, one-hot, which move along.
             seed: ``[2]`` int32.
 
         Returns:
-            The varied pair.
+            The varied batch.
         """
+        out = dict(batch)
         if not self.active:
-            return moving, fixed
+            return out
         seeds = _split(seed, 5)
         if self.affine or self.shift:
-            common = self._matrix(moving, seeds[0], 1.0)
-            moving, fixed = (
-                warp(x, affine_displacement(common + self._matrix(x, s, 0.5), spatial_shape(x)))
-                for x, s in ((moving, seeds[1]), (fixed, seeds[2]))
-            )
+            common = self._matrix(out["moving"], seeds[0], 1.0)
+            for side, s in (("moving", seeds[1]), ("fixed", seeds[2])):
+                matrix = common + self._matrix(out[side], s, 0.5)
+                field = affine_displacement(matrix, spatial_shape(out[side]))
+                for name in (side, f"{side}_labels"):
+                    if name in out:
+                        out[name] = warp(out[name], field)
         if self.intensity:
-            moving, fixed = (self._gamma(x, s) for x, s in ((moving, seeds[3]), (fixed, seeds[4])))
-        return moving, fixed
+            for side, s in (("moving", seeds[3]), ("fixed", seeds[4])):
+                out[side] = self._gamma(out[side], s)
+        return out
 
     def _matrix(self, x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
         """``[B, N, N + 1]``; half the identity each, so that two add up to a map near it."""

@@ -30,15 +30,30 @@ class RunLog:
                         self.rows.append({k: float(v) for k, v in row.items() if v})
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
+    def write_trajectory(self, rows: list[dict[str, float]]) -> None:
+        """Write `weights.csv`, one row an upper step: what an earlier part of the run left, then `rows`."""
+        path = self.path.with_name("weights.csv")
+        earlier: list[dict[str, float]] = []
+        if path.is_file() and rows:
+            with path.open(newline="", encoding="utf-8") as stream:
+                kept = [{k: float(v) for k, v in r.items()} for r in csv.DictReader(stream)]
+            earlier = [r for r in kept if r["step"] < rows[0]["step"]]
+        if rows:
+            _write_csv(path, [*earlier, *rows])
+
     def write(self, epoch: int, values: dict[str, float]) -> None:
         """Add a row; the file is replaced whole."""
         self.rows.append({"epoch": epoch, **values})
-        columns = list(dict.fromkeys(k for row in self.rows for k in row))
-        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-            out = csv.DictWriter(stream, columns)
-            out.writeheader()
-            out.writerows({**r, "epoch": int(r["epoch"])} for r in self.rows)
+        _write_csv(self.path, [{**r, "epoch": int(r["epoch"])} for r in self.rows])
         with self.writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=epoch)
             self.writer.flush()
+
+
+def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        out = csv.DictWriter(stream, columns)
+        out.writeheader()
+        out.writerows(rows)

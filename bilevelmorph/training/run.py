@@ -9,18 +9,20 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
+from bilevelmorph.bilevel import STRATEGIES
 from bilevelmorph.checks import InputError, fail, one_of, positive
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.build import build_network
 from bilevelmorph.training.augmentation import Augmentation
+from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.data import open_data
 from bilevelmorph.training.log import RunLog
-from bilevelmorph.training.state import newest_checkpoint, restore_optimizer, save_checkpoint
+from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.state import newest_checkpoint, restore_state, save_checkpoint
 from bilevelmorph.training.trainer import Diverged, Trainer
-from bilevelmorph.training.validation import Validation
-from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.pairs import DatasetFolder, Subject, read_csv, read_list, with_labels
+from bilevelmorph.training.upper_objective import UPPER, UpperObjective
 
 
 def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
@@ -39,7 +41,8 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     check(config)
     keras.utils.set_random_seed(config.seed)
     folder = Path(config.model_dir)
-    source, validation = open_data(config)
+    data = open_data(config)
+    source, validation = data.source, data.validation
     folder.mkdir(parents=True, exist_ok=True)
     start, initial_epoch = _starting_point(config, folder)
     network = build_network(config, source.shape, source.channels)
@@ -49,9 +52,9 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     energy = make_energy(config)
     # What single pairs are refined by; positions are known of synthetic pairs alone.
     network.objective = energy.get_config() | ({"similarity": "mind"} if config.synthetic else {})
-    trainer = Trainer(network, energy, make_optimizer(config), augmentation_of(config), config.seed)
+    trainer = make_trainer(config, network, energy, data.upper)
     if start is not None and initial_epoch:
-        restore_optimizer(start, trainer.optimizer)
+        restore_state(start, trainer.state_variables)
     config.save(folder / "config.json")
     log = RunLog(folder, initial_epoch)
     best = max((row.get("val_dice", -1.0) for row in log.rows), default=-1.0)
@@ -59,48 +62,22 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
         values = _run_epoch(trainer, source, number, config, quiet)
         if validation and ((number + 1) % config.val_every == 0 or number + 1 == config.epochs):
             values |= validation(network)
-        path = save_checkpoint(folder, number + 1, network, trainer.optimizer)
+        network.objective["weights"] = energy.get_config()["weights"]
+        path = save_checkpoint(folder, number + 1, network, trainer.state_variables)
         if values.get("val_dice", -1.0) > best:
             best = values["val_dice"]
             shutil.copyfile(path, folder / "best.keras")
         log.write(number + 1, values)
+        if isinstance(trainer, BilevelTrainer):
+            log.write_trajectory(trainer.trajectory)
         if not quiet:
             tqdm.write(_line(number + 1, config.epochs, values))
     return network
 
 
-def open_data(config: TrainingConfig) -> tuple[Any, Validation | None]:
-    """The source of training pairs, and the validation where there are labels."""
-    if config.synthetic:
-        from bilevelmorph.volumes.synthetic import SyntheticSource
-
-        source: Any = SyntheticSource(config.shape or (64, 64, 64), config.seed)
-        return source, None
-    options: dict[str, Any] = {
-        "shape": config.shape,
-        "percentiles": config.percentiles,
-        "seed": config.seed,
-        "multichannel": config.multichannel,
-    }
-    if config.atlas:
-        options["atlas"] = Subject(Path(config.atlas))
-    if config.data:
-        folder = DatasetFolder.open(config.data)
-        source = PairSource(folder.subjects("train"), **options)
-        pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
-        if not pairs:
-            return source, None
-        return source, Validation(source, with_labels(pairs, "validation"), folder.labels or None)
-    path = str(config.img_list)
-    if path.lower().endswith(".csv"):
-        return PairSource(pairs=read_csv(path), **options), None
-    subjects, pairs = read_list(path, config.img_prefix, config.img_suffix)
-    return PairSource(subjects, pairs, **options), None
-
-
 def make_energy(config: TrainingConfig) -> Energy:
     """The objective of a configuration."""
-    weights = {"similarity": 1.0}
+    weights: Any = {"similarity": 1.0}
     if config.use_probs:
         weights["kl"] = config.lambda_weight
     else:
@@ -109,6 +86,10 @@ def make_energy(config: TrainingConfig) -> Energy:
         weights[f"similarity_{2**i}"] = weight
     if config.folding_weight:
         weights["folding"] = config.folding_weight
+    if config.dice_weight:
+        weights["dice"] = config.dice_weight
+    if config.bilevel:
+        weights = LossWeights(weights, config.freeze)
     return Energy(
         "position" if config.synthetic else config.image_loss,
         config.window,
@@ -117,6 +98,28 @@ def make_energy(config: TrainingConfig) -> Energy:
         config.bidir,
         config.image_sigma,
         config.kl_lambda,
+    )
+
+
+def make_trainer(
+    config: TrainingConfig, network: RegistrationNetwork, energy: Energy, upper_source: Any
+) -> Trainer:
+    """The trainer of a configuration."""
+    parts = (network, energy, make_optimizer(config), augmentation_of(config), config.seed)
+    if not config.bilevel:
+        return Trainer(*parts)
+
+    def weighted(fields: Any, batch: Any) -> Any:
+        return energy.total(energy.terms(fields, batch["moving"], batch["fixed"]))
+
+    return BilevelTrainer(
+        *parts,
+        upper=UpperObjective(config.upper, config.window, weighted),
+        upper_source=upper_source,
+        strategy=STRATEGIES[config.strategy](),
+        upper_optimizer=keras.optimizers.Adam(config.upper_lr),
+        every=config.upper_every,
+        warmup=config.warmup,
     )
 
 
@@ -162,11 +165,26 @@ def check(config: TrainingConfig) -> None:
     if config.window < 1 or config.window % 2 == 0:
         raise fail("--window", config.window, "an odd number of voxels, such as 9")
     positive("--legacy-image-sigma", config.image_sigma)
+    positive("--dice-weight", config.dice_weight, zero=True)
+    _check_bilevel(config)
     low, high = config.percentiles
     if not 0 <= low < high <= 100:
         raise fail("--percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")
     if config.seed >= 2**31:
         raise fail("--seed", config.seed, "a number below 2147483648")
+
+
+def _check_bilevel(config: TrainingConfig) -> None:
+    if not config.bilevel:
+        return
+    one_of("--upper", config.upper, UPPER)
+    one_of("--strategy", config.strategy, STRATEGIES)
+    positive("--upper-lr", config.upper_lr)
+    positive("--upper-every", config.upper_every, whole=True)
+    positive("--warmup", config.warmup, zero=True, whole=True)
+    if not config.data:
+        raise fail("--bilevel", "no validation pairs", "--data DIR, whose dataset.json names some")
+    make_energy(config)  # refuses start weights of zero and names that are not there
 
 
 def _starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:

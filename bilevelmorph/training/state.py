@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from bilevelmorph.checks import fail
 from bilevelmorph.volumes.files import replacing
 
 
-def save_checkpoint(folder: Path, epoch: int, network: keras.Model, optimizer: Any) -> Path:
-    """Write ``{epoch:04d}.keras`` and the optimiser's state beside it; keep only the newest state.
+def save_checkpoint(folder: Path, epoch: int, network: keras.Model, variables: Sequence[Any]) -> Path:
+    """Write ``{epoch:04d}.keras`` and the trainer's state beside it; keep only the newest state.
 
     Returns:
         The path of the `.keras` file.
     """
     path = folder / f"{epoch:04d}.keras"
-    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(optimizer.variables)}
+    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
     with replacing(state_path(path)) as temporary:
         np.savez(temporary, **arrays)
     with replacing(path) as temporary:
@@ -32,7 +33,7 @@ def save_checkpoint(folder: Path, epoch: int, network: keras.Model, optimizer: A
 
 
 def state_path(checkpoint: Path) -> Path:
-    """Where a checkpoint's optimiser state lies.
+    """Where a checkpoint's training state lies.
 
     >>> state_path(Path("runs/0002.keras")).name
     '0002.state.npz'
@@ -40,15 +41,14 @@ def state_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.stem + ".state.npz")
 
 
-def restore_optimizer(checkpoint: Path, optimizer: Any) -> bool:
-    """Load the optimiser's state of a checkpoint, if it is there."""
+def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
+    """Give a trainer's variables what they had at a checkpoint, if that is there."""
     path = state_path(checkpoint)
     if not path.is_file():
         return False
     with np.load(path, allow_pickle=False) as arrays:
-        variables = optimizer.variables
         if len(arrays.files) != len(variables):
-            raise fail(str(path), f"{len(arrays.files)} arrays", f"{len(variables)} for this network")
+            raise fail(str(path), f"{len(arrays.files)} arrays", f"{len(variables)} for this run")
         for i, variable in enumerate(variables):
             # The rate is the configuration's to set: a resumed run may want another.
             if not variable.path.endswith("learning_rate"):

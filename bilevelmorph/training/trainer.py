@@ -55,25 +55,54 @@ class Trainer:
         optimizer.build(network.trainable_variables)
         self._step = compile_step(self._train_step)
 
-    def _train_step(self, step: tf.Tensor, *images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One update. `images`: moving and fixed, and their targets where these differ."""
-        moving, fixed = images[0], images[1]
-        seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
-        if len(images) == 2:
-            moving, fixed = self.augmentation(moving, fixed, seed)
-            targets = (moving, fixed)
-        else:
-            targets = (images[2], images[3])
-        for generator in self.network.seed_generators:
-            generator.state.assign(tf.cast(seed, generator.state.dtype))
-        with tf.GradientTape() as tape:
-            fields = self.network.fields(moving, fixed, training=True)
-            terms = self.energy.terms(fields, *targets)
-            loss = self.energy.total(terms)
+    def _train_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One update."""
+        batch = self.prepare(step, batch)
         variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            loss, terms = self.objective(batch)
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **terms}
+
+    def prepare(self, step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Augment real pairs and set what the network draws noise from, both from the step alone."""
+        seed = self.seed_noise(step)
+        return batch if "moving_target" in batch else self.augmentation(batch, seed)
+
+    def seed_noise(self, step: tf.Tensor) -> tf.Tensor:
+        """Set what the network draws noise from by the step's number; the seed, ``[2]``."""
+        seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
+        for generator in self.network.seed_generators:
+            generator.state.assign(tf.cast(seed, generator.state.dtype))
+        return seed
+
+    def objective(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The weighted sum and its terms for a batch."""
+        fields = self.network.fields(batch["moving"], batch["fixed"], training=True)
+        moving, fixed = (batch.get(f"{side}_target", batch[side]) for side in ("moving", "fixed"))
+        labels = [batch[k] for k in ("moving_labels", "fixed_labels") if k in batch]
+        terms = self.energy.terms(fields, moving, fixed, labels or None)
+        return self.energy.total(terms), terms
+
+    @property
+    def state_variables(self) -> list[Any]:
+        """What a checkpoint has to hold beside the network."""
+        return list(self.optimizer.variables)
+
+    @staticmethod
+    def checked(terms: dict[str, tf.Tensor], step: int, epoch: int) -> dict[str, float]:
+        """The terms as numbers.
+
+        Raises:
+            Diverged: One is not finite.
+        """
+        numbers = {k: float(v) for k, v in terms.items()}
+        bad = [k for k, v in numbers.items() if not np.isfinite(v)]
+        if bad:
+            name = next((b for b in bad if b != "loss"), "loss")
+            raise Diverged(f"{name} is no longer finite at step {step} (epoch {epoch + 1})")
+        return numbers
 
     def epoch(
         self,
@@ -101,12 +130,8 @@ class Trainer:
         began = time.perf_counter()
         sums: dict[str, float] = {}
         first = number * steps
-        for done, batch in enumerate(source.dataset(first, first + steps, batch_size), 1):
-            terms = {k: float(v) for k, v in self._step(*batch).items()}
-            bad = [k for k, v in terms.items() if not np.isfinite(v)]
-            if bad:
-                name = next((b for b in bad if b != "loss"), "loss")
-                raise Diverged(f"{name} is no longer finite at step {first + done} (epoch {number + 1})")
+        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
+            terms = self.checked(self._step(step, batch), first + done, number)
             for key, value in terms.items():
                 sums[key] = sums.get(key, 0.0) + value
             if progress:

@@ -27,6 +27,7 @@ class PairSource:
         atlas: A scan that is always the fixed one.
         seed: Any whole number.
         multichannel: The last axis of every file holds channels.
+        labels: Label values to give along, one-hot; none by default.
 
     Raises:
         InputError: Too few scans, or scans that cannot be read.
@@ -41,6 +42,7 @@ class PairSource:
         atlas: Subject | None = None,
         seed: int = 0,
         multichannel: bool = False,
+        labels: Sequence[int] = (),
     ) -> None:
         self.subjects = list(subjects)
         if atlas is not None:
@@ -50,6 +52,7 @@ class PairSource:
             raise fail("training scans", len(self.subjects), "at least 2, to make a pair")
         self.percentiles = tuple(percentiles)
         self.seed, self.multichannel = seed, multichannel
+        self.label_values = list(labels)
         self._cache: dict[Any, np.ndarray] = {}
         self.shape = tuple(shape) if shape else self._common_shape()
         self.channels = self.image(self._everyone()[0]).shape[-1]
@@ -93,6 +96,10 @@ class PairSource:
             self._cache[key] = centred(volume, self.shape).data[..., None].astype(np.int32)
         return self._cache[key]
 
+    def one_hot(self, subject: Subject) -> np.ndarray:
+        """``[*shape, K]`` float32, one channel for each of the label values."""
+        return (self.labels(subject) == np.array(self.label_values)).astype(np.float32)
+
     def _check_rank(self, data: np.ndarray, subject: Subject) -> None:
         if data.ndim != len(self.shape):
             raise fail(str(subject.image), f"{data.ndim}-D data", f"{len(self.shape)}-D like the others")
@@ -109,20 +116,27 @@ class PairSource:
         """Batches for steps start..stop-1.
 
         Returns:
-            A dataset of ``(step, moving, fixed)``: int64 ``[]`` and float32
-            ``[batch_size, *shape, C]`` twice.
+            A dataset of ``(step, batch)``: int64 ``[]`` and float32 ``moving`` and
+            ``fixed`` ``[batch_size, *shape, C]``; with label values also
+            ``moving_labels`` and ``fixed_labels`` ``[batch_size, *shape, K]``.
         """
+        parts = {"": (self.image, self.channels)}
+        if self.label_values:
+            parts["_labels"] = (self.one_hot, len(self.label_values))
 
-        def load(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        def load(step: np.int64) -> list[np.ndarray]:
             pairs = [self.draw(int(step), i) for i in range(batch_size)]
-            moving = np.stack([self.image(p.moving) for p in pairs])
-            return moving, np.stack([self.image(p.fixed) for p in pairs])
+            sides = ([p.moving for p in pairs], [p.fixed for p in pairs])
+            return [np.stack([read(s) for s in side]) for read, _ in parts.values() for side in sides]
 
-        def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            images = tf.numpy_function(load, [step], [tf.float32, tf.float32])
-            shape = (batch_size, *self.shape, self.channels)
-            moving, fixed = (tf.ensure_shape(x, shape) for x in images)
-            return step, moving, fixed
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            arrays = iter(tf.numpy_function(load, [step], [tf.float32] * (2 * len(parts))))
+            out = {}
+            for ending, (_, channels) in parts.items():
+                for side in ("moving", "fixed"):
+                    shape = (batch_size, *self.shape, channels)
+                    out[side + ending] = tf.ensure_shape(next(arrays), shape)
+            return step, out
 
         steps = tf.data.Dataset.range(start, stop)
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2)

@@ -44,17 +44,19 @@ class SyntheticSource:
         """Batches for steps start..stop-1.
 
         Returns:
-            A dataset of ``(step, moving, fixed, moving_positions, fixed_positions)``:
-            images ``[B, *shape, 1]`` and positions ``[B, *shape, 3]`` in voxels.
+            A dataset of ``(step, batch)``: ``moving`` and ``fixed``, ``[B, *shape, 1]``,
+            and what the objective compares, ``moving_target`` and ``fixed_target``,
+            ``[B, *shape, 3]``: positions in voxels.
         """
 
-        def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             items = []
             for i in range(batch_size):
                 seed = tf.stack([self.seed * 1009 + i, tf.cast(step, tf.int32)])
                 items.append(self._draw(seed))
             parts = [tf.concat(p, 0) for p in zip(*items, strict=True)]
-            return (step, *parts)
+            names = ("moving", "fixed", "moving_target", "fixed_target")
+            return step, dict(zip(names, parts, strict=True))
 
         steps = tf.data.Dataset.range(start, stop)
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2)

@@ -16,7 +16,8 @@ from bilevelmorph.config import TrainingConfig
 from bilevelmorph.inference import Registrar, load_model
 from bilevelmorph.metrics import mean_dice
 from bilevelmorph.networks.build import build_network
-from bilevelmorph.training.run import make_optimizer, open_data, train
+from bilevelmorph.training.data import open_data
+from bilevelmorph.training.run import make_optimizer, train
 from bilevelmorph.training.state import newest_checkpoint
 from bilevelmorph.volumes import load_volume
 
@@ -188,7 +189,7 @@ def test_validation(start, scans):
 
 def test_validation_scores_the_start_as_it_is(scans):
     """A network that moves nothing has the Dice of the labels as they lie."""
-    source, validation = open_data(TrainingConfig(data=str(scans)))
+    source, validation, _ = open_data(TrainingConfig(data=str(scans)))
     network = build_network(TrainingConfig(**PROPAGATION), source.shape)
     pairs = [(source.labels(p.moving), source.labels(p.fixed)) for p in validation.pairs]
     assert len(pairs) == 2

@@ -33,7 +33,7 @@ def names(source, steps):
 
 
 def arrays(dataset):
-    return [[x.numpy() for x in batch] for batch in dataset]
+    return [[step.numpy(), *(x.numpy() for x in batch.values())] for step, batch in dataset]
 
 
 def test_same_seed_same_pairs(subjects):
@@ -66,16 +66,16 @@ def test_any_start_gives_the_same_batches(subjects, batch_size):
 
 def test_batches_hold_the_pairs_that_were_drawn(subjects):
     source = PairSource(subjects, seed=5)
-    for step, moving, fixed in source.dataset(0, 3, 2):
+    for step, batch in source.dataset(0, 3, 2):
         for item in range(2):
             pair = source.draw(int(step), item)
-            np.testing.assert_array_equal(moving[item], source.image(pair.moving))
-            np.testing.assert_array_equal(fixed[item], source.image(pair.fixed))
+            for side in ("moving", "fixed"):
+                np.testing.assert_array_equal(batch[side][item], source.image(getattr(pair, side)))
 
 
 def test_shapes_are_static(subjects):
     spec = PairSource(subjects).dataset(0, 2, 3).element_spec
-    assert spec[1].shape.as_list() == [3, 16, 32, 16, 1]
+    assert spec[1]["moving"].shape.as_list() == [3, 16, 32, 16, 1]
 
 
 def test_atlas_is_always_fixed(subjects):

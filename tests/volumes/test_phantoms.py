@@ -163,7 +163,8 @@ def test_positions_say_which_voxels_correspond(source, brain):
 
 def test_synthetic_dataset_starts_anywhere(source):
     """Step 5 of a data set that begins there is the pair of step 5."""
-    step, *parts = next(iter(source.dataset(5, 7, 1)))
+    step, batch = next(iter(source.dataset(5, 7, 1)))
+    parts = [batch[k] for k in ("moving", "fixed", "moving_target", "fixed_target")]
     assert int(step) == 5
     expected = source.pair(tf.stack([source.seed * 1009, 5]))
     for part, whole in zip(parts, expected, strict=True):

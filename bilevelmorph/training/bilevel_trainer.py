@@ -1,0 +1,144 @@
+"""Bilevel training: network weights below, loss weights above."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.bilevel import Adam, BilevelProblem, OneStep, Strategy
+from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
+from bilevelmorph.checks import fail, positive
+from bilevelmorph.ops.xla import compile_step
+from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.trainer import Diverged, Source, Trainer
+from bilevelmorph.training.upper_objective import UpperObjective
+
+
+class BilevelTrainer(Trainer):
+    """Alternates steps of the network on training pairs and of the loss weights on others.
+
+    Args:
+        network, energy, optimizer, augmentation, seed: See `Trainer`; the weights
+            of `energy` are a `LossWeights`, the optimizer is Keras's Adam.
+        upper: What the loss weights are tuned for.
+        upper_source: Its pairs, which training never sees.
+        strategy: How to differentiate through training.
+        upper_optimizer: Of the logarithms of the loss weights.
+        every: Lower steps for each upper step.
+        warmup: Lower steps before the first.
+
+    Reference: Liu et al., TPAMI 2021.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        upper: UpperObjective,
+        upper_source: Source,
+        strategy: Strategy | None = None,
+        upper_optimizer: keras.optimizers.Optimizer | None = None,
+        every: int = 5,
+        warmup: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.energy.weights, LossWeights):
+            raise fail("loss weights", type(self.energy.weights).__name__, "LossWeights")
+        self.weights: LossWeights = self.energy.weights
+        self.upper, self.upper_source = upper, upper_source
+        self.strategy = strategy or OneStep()
+        self.upper_optimizer = upper_optimizer or keras.optimizers.Adam(0.02)
+        self.upper_optimizer.build(self.weights.variables)
+        self.every = int(positive("--upper-every", every, whole=True))
+        self.warmup = int(positive("--warmup", warmup, zero=True, whole=True))
+        self._upper = compile_step(self._upper_step)
+        self.trajectory: list[dict[str, float]] = []
+
+    @property
+    def state_variables(self) -> list[Any]:
+        return [*super().state_variables, *self.upper_optimizer.variables, *self.weights.variables]
+
+    def _upper_step(
+        self, step: tf.Tensor, batch: dict[str, tf.Tensor], held: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """One update of the loss weights, none where the hypergradient is not to be trusted."""
+        batch = self.prepare(step, batch)
+
+        def lower() -> tf.Tensor:
+            self.seed_noise(step)
+            return self.objective(batch)[0]
+
+        def upper() -> tf.Tensor:
+            return self.upper(self.network.fields(held["moving"], held["fixed"], training=False), held)
+
+        inner, state = Adam.of_keras(self.optimizer, self.network.trainable_variables)
+        below = [v.value for v in self.network.trainable_variables]
+        above = [v.value for v in self.weights.variables]
+        result = self.strategy(BilevelProblem(below, above, lower, upper, inner, state))
+        good = result.status == CONVERGED
+        # A zero gradient would still move Adam, so the values are put back where it is not good.
+        touched = [v.value for v in (*self.upper_optimizer.variables, *self.weights.variables)]
+        kept = [tf.identity(v) for v in touched]
+        self.upper_optimizer.apply_gradients(zip(result.gradients, self.weights.variables, strict=True))
+        for variable, before in zip(touched, kept, strict=True):
+            variable.assign(tf.where(good, variable, before))
+        slopes = {f"slope_{n}": g for n, g in zip(self.weights.names, result.gradients, strict=True)}
+        return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}
+
+    def epoch(
+        self,
+        source: Source,
+        number: int,
+        steps: int,
+        batch_size: int = 1,
+        progress: Callable[[int, float], None] | None = None,
+    ) -> dict[str, float]:
+        """Run one epoch; see `Trainer.epoch`. The means hold the upper loss and the loss weights too.
+
+        Raises:
+            Diverged: Names the term or the loss weight that is no longer finite.
+        """
+        began, first = time.perf_counter(), number * steps
+        uppers = [k for k in range(first, first + steps) if self._is_upper(k)]
+        held = iter(self._upper_batches(uppers, batch_size))
+        sums: dict[str, list[float]] = {}
+        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
+            terms = self.checked(self._step(step, batch), first + done, number)
+            if self._is_upper(first + done - 1):
+                terms |= self._tune(step, batch, next(held)[1], first + done)
+            for key, value in terms.items():
+                sums.setdefault(key, []).append(value)
+            if progress:
+                progress(done, terms["loss"])
+        means = {k: float(np.mean(v)) for k, v in sums.items()}
+        weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
+        return {**means, **weights, "seconds": time.perf_counter() - began}
+
+    def _is_upper(self, step: int) -> bool:
+        return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
+
+    def _upper_batches(self, steps: list[int], batch_size: int) -> Any:
+        """The pairs of the upper steps, numbered by themselves."""
+        if not steps:
+            return []
+        first = (steps[0] - self.warmup) // self.every
+        return self.upper_source.dataset(first, first + len(steps), batch_size)
+
+    def _tune(self, step: tf.Tensor, batch: Any, held: Any, number: int) -> dict[str, float]:
+        missing = [name for name in self.upper.needs if name not in held]
+        if missing:
+            raise fail("--upper", f"{self.upper.kind} without {missing[0]}", "pairs that have them")
+        values = {k: float(v) for k, v in self._upper(step, batch, held).items()}
+        status = int(values.pop("status"))
+        bad = [k for k, v in values.items() if not np.isfinite(v)]
+        if bad:
+            name = next((b.removeprefix("slope_") for b in bad if b.startswith("slope_")), bad[0])
+            raise Diverged(f"the hypergradient of {name} is {MEANINGS[status]} at step {number}")
+        weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
+        self.trajectory.append({"step": number, **values, **weights, "skipped": float(status != CONVERGED)})
+        return {"upper": values["upper"], "skipped": float(status != CONVERGED)}

@@ -1,0 +1,92 @@
+"""The pairs of a training run, from its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bilevelmorph.checks import fail
+from bilevelmorph.config import TrainingConfig
+from bilevelmorph.training.validation import Validation
+from bilevelmorph.volumes.dataset import PairSource
+from bilevelmorph.volumes.pairs import DatasetFolder, Subject, read_csv, read_list, with_labels
+
+
+class TrainingData(NamedTuple):
+    """Where a run takes its pairs from.
+
+    Attributes:
+        source: Training pairs.
+        validation: Scores a network on validation pairs, where they have labels.
+        upper: Validation pairs as batches, for a bilevel run.
+    """
+
+    source: Any
+    validation: Validation | None = None
+    upper: PairSource | None = None
+
+
+def open_data(config: TrainingConfig) -> TrainingData:
+    """The data that a configuration names.
+
+    Raises:
+        InputError: They are not there, or lack what the run needs.
+    """
+    if config.synthetic:
+        from bilevelmorph.volumes.synthetic import SyntheticSource
+
+        return TrainingData(SyntheticSource(config.shape or (64, 64, 64), config.seed))
+    options: dict[str, Any] = {
+        "shape": config.shape,
+        "percentiles": config.percentiles,
+        "seed": config.seed,
+        "multichannel": config.multichannel,
+    }
+    if config.atlas:
+        options["atlas"] = Subject(Path(config.atlas))
+    if config.data:
+        return _of_folder(DatasetFolder.open(config.data), config, options)
+    if config.dice_weight:
+        raise fail("--dice-weight", "scans without label maps", "--data DIR with labelsTr")
+    path = str(config.img_list)
+    if path.lower().endswith(".csv"):
+        return TrainingData(PairSource(pairs=read_csv(path), **options))
+    subjects, pairs = read_list(path, config.img_prefix, config.img_suffix)
+    return TrainingData(PairSource(subjects, pairs, **options))
+
+
+def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str, Any]) -> TrainingData:
+    subjects, values = folder.subjects("train"), folder.labels
+    supervised, scored = bool(config.dice_weight), config.bilevel and config.upper == "dice"
+    if (supervised or scored) and not values:
+        raise fail(str(folder.root), "no labels in dataset.json", "their values, which Dice needs")
+    source = PairSource(subjects, **options, labels=values if supervised else ())
+    if supervised:
+        for subject in subjects:
+            if subject.labels is None:
+                raise fail("--dice-weight", f"no label map for {subject.image}", "labels for every scan")
+    pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
+    if not pairs:
+        if config.bilevel:
+            raise fail("--bilevel", "no validation pairs", "--val-pairs above 0")
+        return TrainingData(source)
+    upper = None
+    if config.bilevel:
+        options = {**options, "shape": source.shape, "atlas": None}
+        upper = PairSource(pairs=pairs, **options, labels=values if scored else ())
+        if scored:
+            _check_labels(upper, with_labels(pairs, "validation"), values)
+    return TrainingData(source, Validation(source, with_labels(pairs, "validation"), values or None), upper)
+
+
+def _check_labels(source: PairSource, pairs: list[Any], values: list[int]) -> None:
+    """Every label of the objective has to occur in the pairs that it is taken on."""
+    found: set[int] = set()
+    for pair in pairs:
+        for subject in (pair.moving, pair.fixed):
+            found |= set(np.unique(source.labels(subject)).tolist())
+    missing = [v for v in values if v not in found]
+    if missing:
+        raise fail("validation labels", f"no voxel of label {missing[0]}", "every label of dataset.json")
