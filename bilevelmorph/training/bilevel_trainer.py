@@ -119,6 +119,10 @@ class BilevelTrainer(Trainer):
         weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
         return {**means, **weights, "seconds": time.perf_counter() - began}
 
+    def suspect(self) -> str:
+        bad = [name for name, value in self.weights.numbers().items() if not np.isfinite(value)]
+        return f"the weight of {bad[0]}" if bad else "loss"
+
     def _is_upper(self, step: int) -> bool:
         return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
 
@@ -135,10 +139,8 @@ class BilevelTrainer(Trainer):
             raise fail("--upper", f"{self.upper.kind} without {missing[0]}", "pairs that have them")
         values = {k: float(v) for k, v in self._upper(step, batch, held).items()}
         status = int(values.pop("status"))
-        bad = [k for k, v in values.items() if not np.isfinite(v)]
-        if bad:
-            name = next((b.removeprefix("slope_") for b in bad if b.startswith("slope_")), bad[0])
-            raise Diverged(f"the hypergradient of {name} is {MEANINGS[status]} at step {number}")
+        if not np.isfinite(values["upper"]):
+            raise Diverged(f"the upper loss is {MEANINGS[status]} at step {number}")
         weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
         self.trajectory.append({"step": number, **values, **weights, "skipped": float(status != CONVERGED)})
         return {"upper": values["upper"], "skipped": float(status != CONVERGED)}

@@ -90,8 +90,7 @@ class Trainer:
         """What a checkpoint has to hold beside the network."""
         return list(self.optimizer.variables)
 
-    @staticmethod
-    def checked(terms: dict[str, tf.Tensor], step: int, epoch: int) -> dict[str, float]:
+    def checked(self, terms: dict[str, tf.Tensor], step: int, epoch: int) -> dict[str, float]:
         """The terms as numbers.
 
         Raises:
@@ -100,9 +99,13 @@ class Trainer:
         numbers = {k: float(v) for k, v in terms.items()}
         bad = [k for k, v in numbers.items() if not np.isfinite(v)]
         if bad:
-            name = next((b for b in bad if b != "loss"), "loss")
+            name = next((b for b in bad if b != "loss"), self.suspect())
             raise Diverged(f"{name} is no longer finite at step {step} (epoch {epoch + 1})")
         return numbers
+
+    def suspect(self) -> str:
+        """What to blame where every term is finite and their weighted sum is not."""
+        return "loss"
 
     def epoch(
         self,

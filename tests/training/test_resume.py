@@ -10,6 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
+from scans import write_scans
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.config import TrainingConfig
@@ -43,27 +44,6 @@ PROBABILISTIC = {
     "use_probs": True,
 }
 NETWORKS = {"propagation": PROPAGATION, "vxm use_probs": PROBABILISTIC}
-
-
-def write_scans(folder, count=4):
-    """2-D blobs with their labels, 14 x 16, as npz files and a dataset.json."""
-    rng = np.random.default_rng(0)
-    x, y = np.meshgrid(np.arange(14), np.arange(16), indexing="ij")
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir()
-    for i in range(count):
-        a, b, r = *rng.uniform(5, 9, 2), rng.uniform(2, 4)
-        distance = np.hypot(x - a, y - b)
-        image = 100 * np.exp(-((distance / r) ** 2)) + rng.random((14, 16))
-        np.savez(folder / "imagesTr" / f"{i}.npz", vol=image)
-        np.savez(folder / "labelsTr" / f"{i}.npz", seg=(distance < r).astype(np.uint8))
-    content = {
-        "labels": {"1": "blob"},
-        "training": [f"{i}.npz" for i in range(count)],
-        "registration_val": [{"moving": "0.npz", "fixed": "1.npz"}, {"moving": "2.npz", "fixed": "1.npz"}],
-    }
-    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
-    (folder / "list.txt").write_text("".join(f"imagesTr/{i}.npz\n" for i in range(count)), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,253 @@
+"""Bilevel runs: they tune, resume to the same bits, and refuse what cannot be tuned."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scans import write_scans
+
+from bilevelmorph.bilevel import STRATEGIES
+from bilevelmorph.checks import InputError
+from bilevelmorph.cli import train as command
+from bilevelmorph.config import TrainingConfig
+from bilevelmorph.inference import load_model
+from bilevelmorph.losses.energy import Energy
+from bilevelmorph.networks import Fields, PropagationNetwork
+from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.data import open_data
+from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.run import train
+from bilevelmorph.training.trainer import Diverged
+from bilevelmorph.training.upper_objective import UpperObjective, landmark_distance
+
+OPTIONS = {
+    "network": "propagation",
+    "scales": (2,),
+    "encoder": ((), (4,)),
+    "matching": (4,),
+    "regularization": (4,),
+    "int_steps": 2,
+    "image_loss": "mse",
+    "lambda_weight": 0.1,
+    "clip_norm": 1.0,
+    "lr": 1e-3,
+    "steps_per_epoch": 4,
+    "epochs": 2,
+    "bilevel": True,
+    "upper_every": 2,
+    "upper_lr": 0.1,
+    "warmup": 2,
+    "seed": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_scans(folder)
+    return folder
+
+
+def config(scans, folder, **options):
+    return TrainingConfig(**{**OPTIONS, **options, "data": str(scans), "model_dir": str(folder)})
+
+
+def table(folder, name="log.csv"):
+    with (folder / name).open(newline="", encoding="utf-8") as stream:
+        return [{k: float(v) for k, v in r.items() if v and k != "seconds"} for r in csv.DictReader(stream)]
+
+
+def make_trainer(scans, strategy="one-step", upper="dice", every=1):
+    keras.utils.set_random_seed(0)
+    values = config(scans, "unused", upper=upper)
+    data = open_data(values)
+    network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
+    weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
+    energy = Energy("mse", weights=weights)
+    trainer = BilevelTrainer(
+        network,
+        energy,
+        keras.optimizers.Adam(1e-3),
+        upper=UpperObjective(
+            upper,
+            5,
+            lambda fields, batch: energy.total(energy.terms(fields, batch["moving"], batch["fixed"])),
+        ),
+        upper_source=data.upper,
+        strategy=STRATEGIES[strategy](),
+        upper_optimizer=keras.optimizers.Adam(0.1),
+        every=every,
+    )
+    return trainer, data.source
+
+
+def test_resumed_run_ends_with_the_same_bits(scans, tmp_path):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    train(config(scans, whole, epochs=3), quiet=True)
+    train(config(scans, half, epochs=1), quiet=True)
+    resumed = tmp_path / "resumed"
+    shutil.copytree(half, resumed)
+    train(config(scans, resumed, epochs=3, resume=True), quiet=True)
+    assert table(resumed) == table(whole)
+    assert table(resumed, "weights.csv") == table(whole, "weights.csv")
+    with np.load(whole / "0003.state.npz") as a, np.load(resumed / "0003.state.npz") as b:
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+    models = [load_model(str(f / "0003.keras")) for f in (whole, resumed)]
+    for one, other in zip(*(m.get_weights() for m in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    tuned = models[0].objective["weights"]
+    assert tuned["similarity"] == 1.0
+    assert tuned["regularity"] == pytest.approx(table(whole)[-1]["weight_regularity"])
+    assert tuned["regularity"] != pytest.approx(0.1, rel=1e-3)
+    rows = table(whole, "weights.csv")
+    assert [r["step"] for r in rows] == [4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_takes_a_step(scans, strategy):
+    trainer, source = make_trainer(scans, strategy)
+    before = trainer.weights.numbers()
+    values = trainer.epoch(source, 0, 2)
+    after = trainer.weights.numbers()
+    row = trainer.trajectory[-1]
+    assert np.isfinite(row["slope_regularity"])
+    assert after["similarity"] == before["similarity"]
+    # Dice does not contain the weights: their direct derivative is zero.
+    if strategy == "first-order":
+        assert row["slope_regularity"] == 0
+    # An implicit strategy far from a minimum may refuse, and then nothing moves.
+    elif not values["skipped"]:
+        assert after["regularity"] != before["regularity"]
+    if values["skipped"] == 1:
+        assert after == pytest.approx(before)
+
+
+def test_the_hypergradient_is_the_derivative_of_training(scans):
+    """Against finite differences over a training step that is really taken."""
+    trainer, source = make_trainer(scans)
+    batches = list(source.dataset(0, 3, 1))
+    for step, batch in batches[:2]:
+        trainer._step(step, batch)
+    held = next(iter(trainer.upper_source.dataset(0, 1, 1)))[1]
+    state = [*trainer.network.weights, *trainer.state_variables]
+    kept = [np.array(v) for v in state]
+
+    def upper_after(shift):
+        for variable, value in zip(state, kept, strict=True):
+            variable.assign(value)
+        log = trainer.weights.variables[0]
+        log.assign(log + shift)
+        trainer._step(*batches[2])
+        fields = trainer.network.fields(held["moving"], held["fixed"])
+        return float(trainer.upper(fields, held))
+
+    size = 0.3
+    expected = (upper_after(size) - upper_after(-size)) / (2 * size)
+    for variable, value in zip(state, kept, strict=True):
+        variable.assign(value)
+    result = trainer._upper(*batches[2], held)
+    assert float(result["slope_regularity"]) == pytest.approx(expected, rel=0.1, abs=2e-6)
+
+
+def test_no_retracing_after_the_first_step(scans):
+    trainer, source = make_trainer(scans)
+    trainer.epoch(source, 0, 2)
+    counts = [f.experimental_get_tracing_count() for f in (trainer._step, trainer._upper)]
+    trainer.epoch(source, 1, 4)
+    assert [f.experimental_get_tracing_count() for f in (trainer._step, trainer._upper)] == counts == [1, 1]
+
+
+def test_upper_pairs_are_validation_pairs(scans):
+    data = open_data(config(scans, "unused"))
+    given = json.loads((scans / "dataset.json").read_text(encoding="utf-8"))["registration_val"]
+    names = {(p["moving"], p["fixed"]) for p in given}
+    drawn = {(p.moving.image.name, p.fixed.image.name) for p in (data.upper.draw(k) for k in range(20))}
+    assert drawn == names
+
+
+def test_training_labels_in_the_objective(scans, tmp_path):
+    options = {"bilevel": False, "dice_weight": 1.0, "augment_affine": 0.05, "epochs": 2, "lr": 1e-2}
+    train(config(scans, tmp_path / "run", **options), quiet=True)
+    rows = table(tmp_path / "run")
+    assert all(0 < r["dice"] < 1 for r in rows)
+
+
+def test_landmarks():
+    """The distance by SciPy's interpolation of the field."""
+    from scipy.ndimage import map_coordinates
+
+    rng = np.random.default_rng(0)
+    field = rng.normal(size=(1, 9, 8, 7, 3)).astype(np.float32)
+    fixed = rng.uniform(1, 5, (1, 11, 3)).astype(np.float32)
+    moving = rng.uniform(1, 5, (1, 11, 3)).astype(np.float32)
+    at = np.stack([map_coordinates(field[0, ..., i], fixed[0].T, order=1) for i in range(3)], -1)
+    expected = np.linalg.norm(fixed[0] + at - moving[0], axis=-1).mean()
+    out = landmark_distance(tf.constant(field), tf.constant(moving), tf.constant(fixed))
+    assert float(out) == pytest.approx(expected, rel=1e-5)
+
+
+def test_label_free_upper_objective_sees_folding():
+    image = tf.random.stateless_uniform([1, 12, 12, 1], [0, 1])
+    upper = UpperObjective("label-free", 5)
+    flat = Fields(tf.zeros([1, 12, 12, 2]), [], [])
+    folded = Fields(tf.random.stateless_normal([1, 12, 12, 2], [0, 1]) * 3, [], [])
+    batch = {"moving": image, "fixed": image}
+    assert float(upper(folded, batch)) > float(upper(flat, batch)) + 1
+
+
+def test_weights_are_positive_and_start_anywhere():
+    weights = LossWeights({"similarity": 1e-4, "regularity": 1e3})
+    assert weights.numbers() == pytest.approx({"similarity": 1e-4, "regularity": 1e3})
+    for variable in weights.variables:
+        variable.assign(variable - 3.0)
+    assert all(v > 0 for v in weights.numbers().values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lambda_weight": 0.0}, "weight of regularity"),
+        ({"lambda_weight": -1.0}, "lambda"),
+        ({"strategy": "magic"}, "--strategy"),
+        ({"upper": "magic"}, "--upper"),
+        ({"freeze": ("nothing",)}, "--freeze"),
+        ({"freeze": ("similarity", "regularity")}, "--freeze"),
+        ({"val_pairs": 0}, "--val-pairs"),
+        ({"upper_every": 0}, "--upper-every"),
+        ({"upper_lr": 0.0}, "--upper-lr"),
+    ],
+)
+def test_what_cannot_be_tuned(scans, tmp_path, options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        train(config(scans, tmp_path / "run", **options), quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_that_validation_lacks(scans, tmp_path):
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content["labels"]["2"] = "nowhere"
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="no voxel of label 2"):
+        train(config(folder, tmp_path / "run"), quiet=True)
+
+
+def test_divergence_names_the_weight(scans):
+    trainer, source = make_trainer(scans)
+    trainer.epoch(source, 0, 1)
+    trainer.weights.variables[0].assign(200.0)  # its exponential is infinite
+    with pytest.raises(Diverged, match="the weight of regularity is no longer finite"):
+        trainer.epoch(source, 1, 1)
+
+
+def test_the_command_names_every_strategy():
+    assert tuple(STRATEGIES) == command._STRATEGIES
