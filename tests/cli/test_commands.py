@@ -250,15 +250,18 @@ def test_evaluate_without_a_model(inputs, tmp_path):
     assert (summary["model"], summary["folding_percent"]["mean"]) == (None, 0)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_scripts_are_the_commands(command, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [*((c.replace("-", "_"), c) for c in COMMANDS), ("train_bilevel", "train")],
+)
+def test_scripts_are_the_commands(script, command, capsys, monkeypatch):
     """A script has the command's flags, and shows them without loading TensorFlow."""
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
     expected = capsys.readouterr().out
-    script = ROOT / "scripts" / f"{command.replace('-', '_')}.py"
+    script = ROOT / "scripts" / f"{script}.py"
     program = (
         "import runpy, sys\n"
         f"sys.argv = [{str(script)!r}, '--help']\n"
@@ -272,7 +275,16 @@ def test_scripts_are_the_commands(command, capsys, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n\n", 1)[1] == expected.split("\n\n", 1)[1]
     assert done.stdout.startswith(f"usage: {script.name} ")
-    assert len(list(script.parent.glob("*.py"))) == len(COMMANDS)
+    assert len(list(script.parent.glob("*.py"))) == len(COMMANDS) + 1
+
+
+def test_the_bilevel_script_asks_for_bilevel_training(inputs, tmp_path):
+    """Told of no --data, it says what bilevel training lacks."""
+    script = [sys.executable, str(ROOT / "scripts" / "train_bilevel.py")]
+    flags = ["--img-list", str(inputs / "list.txt"), "--model-dir", str(tmp_path / "run")]
+    done = subprocess.run([*script, *flags], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "--bilevel: got no validation pairs" in done.stderr
 
 
 def test_main_help_and_version(capsys):
