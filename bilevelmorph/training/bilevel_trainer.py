@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -57,6 +56,7 @@ class BilevelTrainer(Trainer):
         self.every = int(positive("--upper-every", every, whole=True))
         self.warmup = int(positive("--warmup", warmup, zero=True, whole=True))
         self._upper = compile_step(self._upper_step)
+        self._held: Iterator[Any] = iter(())
         self.trajectory: list[dict[str, float]] = []
 
     @property
@@ -90,34 +90,15 @@ class BilevelTrainer(Trainer):
         slopes = {f"slope_{n}": g for n, g in zip(self.weights.names, result.gradients, strict=True)}
         return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}
 
-    def epoch(
-        self,
-        source: Source,
-        number: int,
-        steps: int,
-        batch_size: int = 1,
-        progress: Callable[[int, float], None] | None = None,
-    ) -> dict[str, float]:
-        """Run one epoch; see `Trainer.epoch`. The means hold the upper loss and the loss weights too.
-
-        Raises:
-            Diverged: Names the term or the loss weight that is no longer finite.
-        """
-        began, first = time.perf_counter(), number * steps
+    def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
         uppers = [k for k in range(first, first + steps) if self._is_upper(k)]
-        held = iter(self._upper_batches(uppers, batch_size))
-        sums: dict[str, list[float]] = {}
-        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
-            terms = self.checked(self._step(step, batch), first + done, number)
-            if self._is_upper(first + done - 1):
-                terms |= self._tune(step, batch, next(held)[1], first + done)
-            for key, value in terms.items():
-                sums.setdefault(key, []).append(value)
-            if progress:
-                progress(done, terms["loss"])
-        means = {k: float(np.mean(v)) for k, v in sums.items()}
-        weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
-        return {**means, **weights, "seconds": time.perf_counter() - began}
+        self._held = iter(self._upper_batches(uppers, batch_size))
+
+    def after_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor], number: int) -> dict[str, float]:
+        return self._tune(step, batch, next(self._held)[1], number) if self._is_upper(number - 1) else {}
+
+    def end_epoch(self) -> dict[str, float]:
+        return {f"weight_{k}": v for k, v in self.weights.numbers().items()}
 
     def suspect(self) -> str:
         bad = [name for name, value in self.weights.numbers().items() if not np.isfinite(value)]
@@ -141,6 +122,6 @@ class BilevelTrainer(Trainer):
         status = int(values.pop("status"))
         if not np.isfinite(values["upper"]):
             raise Diverged(f"the upper loss is {MEANINGS[status]} at step {number}")
-        weights = {f"weight_{k}": v for k, v in self.weights.numbers().items()}
-        self.trajectory.append({"step": number, **values, **weights, "skipped": float(status != CONVERGED)})
-        return {"upper": values["upper"], "skipped": float(status != CONVERGED)}
+        skipped = float(status != CONVERGED)
+        self.trajectory.append({"step": number, **values, **self.end_epoch(), "skipped": skipped})
+        return {"upper": values["upper"], "skipped": skipped}

@@ -130,14 +130,26 @@ class Trainer:
         Raises:
             Diverged: Names the term that is no longer finite.
         """
-        began = time.perf_counter()
-        sums: dict[str, float] = {}
-        first = number * steps
+        began, first = time.perf_counter(), number * steps
+        sums: dict[str, list[float]] = {}
+        self.begin_epoch(first, steps, batch_size)
         for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
             terms = self.checked(self._step(step, batch), first + done, number)
+            terms |= self.after_step(step, batch, first + done)
             for key, value in terms.items():
-                sums[key] = sums.get(key, 0.0) + value
+                sums.setdefault(key, []).append(value)
             if progress:
                 progress(done, terms["loss"])
-        means: dict[str, Any] = {k: v / steps for k, v in sums.items()}
-        return {**means, "seconds": time.perf_counter() - began}
+        means = {k: float(np.mean(v)) for k, v in sums.items()}
+        return {**means, **self.end_epoch(), "seconds": time.perf_counter() - began}
+
+    def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
+        """For what a subclass has to prepare before steps first..first+steps-1."""
+
+    def after_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor], number: int) -> dict[str, float]:
+        """For what a subclass does after a step, `number` of them done; further terms to be averaged."""
+        return {}
+
+    def end_epoch(self) -> dict[str, float]:
+        """Values of a subclass that are logged as they are, not averaged."""
+        return {}

@@ -1,10 +1,20 @@
-"""A small folder of scans to train on."""
+"""A small folder of scans to train on, and a small network."""
 
 from __future__ import annotations
 
 import json
 
 import numpy as np
+
+TINY = {
+    "network": "propagation",
+    "scales": (2,),
+    "encoder": ((), (4,)),
+    "matching": (4,),
+    "regularization": (4,),
+    "int_steps": 2,
+    "clip_norm": 1.0,
+}
 
 
 def write_scans(folder, count=4):

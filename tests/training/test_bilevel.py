@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scans import write_scans
+from scans import TINY, write_scans
 
 from bilevelmorph.bilevel import STRATEGIES
 from bilevelmorph.checks import InputError
@@ -27,15 +27,9 @@ from bilevelmorph.training.trainer import Diverged
 from bilevelmorph.training.upper_objective import UpperObjective, landmark_distance
 
 OPTIONS = {
-    "network": "propagation",
-    "scales": (2,),
-    "encoder": ((), (4,)),
-    "matching": (4,),
-    "regularization": (4,),
-    "int_steps": 2,
+    **TINY,
     "image_loss": "mse",
     "lambda_weight": 0.1,
-    "clip_norm": 1.0,
     "lr": 1e-3,
     "steps_per_epoch": 4,
     "epochs": 2,

@@ -10,7 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
-from scans import write_scans
+from scans import TINY, write_scans
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.config import TrainingConfig
@@ -24,15 +24,9 @@ from bilevelmorph.volumes import load_volume
 
 AUGMENTED = {"augment_affine": 0.05, "augment_shift": 1.0, "augment_intensity": 0.2}
 PROPAGATION = {
-    "network": "propagation",
-    "scales": (2,),
-    "encoder": ((), (4,)),
-    "matching": (4,),
-    "regularization": (4,),
-    "int_steps": 2,
+    **TINY,
     "image_loss": "ncc",
     "window": 5,
-    "clip_norm": 1.0,
     **AUGMENTED,
 }
 PROBABILISTIC = {

@@ -30,7 +30,7 @@ def nifti(data, ending=".nii"):
 
 def numpy_file(data):
     def write(folder):
-        np.save(folder / "bad.npy", data, allow_pickle=True)
+        np.save(folder / "bad.npy", data)  # pickles an array of objects, which reading has to refuse
         return folder / "bad.npy"
 
     return write
