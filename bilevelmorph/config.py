@@ -49,6 +49,7 @@ class TrainingConfig:
     lr: float = 1e-4
     lr_schedule: str = "constant"
     clip_norm: float = 0.0
+    alternate: int = 0
     # network
     network: str = "vxm"
     enc: tuple[int, ...] = (16, 32, 32, 32)
@@ -65,6 +66,7 @@ class TrainingConfig:
     descriptor: str | None = None
     guides: tuple[str, ...] = ()
     steps: tuple[int, ...] = (1,)
+    probabilistic: bool = False
     # objective
     image_loss: str = "mse"
     window: int = 9
@@ -73,6 +75,7 @@ class TrainingConfig:
     stage_weights: tuple[float, ...] = ()
     folding_weight: float = 0.0
     dice_weight: float = 0.0
+    feature_kl: float = 0.001
     kl_lambda: float = 10.0
     image_sigma: float = 1.0
 

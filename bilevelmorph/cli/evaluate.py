@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear step before the model")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
     add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
+    add("--samples", type=int, default=0, help="draws of a probabilistic model; adds uncertainty_mm")
     add("--out", required=True, help="CSV, one row a pair; a JSON summary is written beside it")
     add("--save-moved", help="folder for the warped label maps")
     add("--gpu", default="0", help="GPU number; -1 for the CPU")
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
             options.start,
             compiled=True,
             instance_steps=options.instance_steps,
+            samples=options.samples,
         )
     else:
         linear = "none" if options.method == "identity" else options.method

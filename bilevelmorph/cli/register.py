@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
     add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
+    add("--samples", type=int, default=0, help="draws of a probabilistic model for a map of uncertainty")
+    add("--uncertainty", help="where to write it, s.d. of the displacement in mm (default: beside --moved)")
     add("--moving-seg", help="label map to be moved along")
     add("--moved-seg", help="where to write it")
     add("--fixed-mask", help="mask on the fixed grid: affine step and report look inside only")
@@ -40,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
     """Register one pair."""
     if bool(options.moving_seg) != bool(options.moved_seg):
         raise fail("--moving-seg and --moved-seg", "one of them", "both or neither")
+    if options.uncertainty and not options.samples:
+        raise fail("--uncertainty", options.uncertainty, "with --samples N, such as --samples 16")
     _check_outputs(options)
     from bilevelmorph.volumes.files import load_volume, save_volume
     from bilevelmorph.volumes.geometry import warp_volume
@@ -55,7 +59,13 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.inference.register import Registrar
 
     choose_gpu(options.gpu)
-    registrar = Registrar(options.model, options.affine, options.start, instance_steps=options.instance_steps)
+    registrar = Registrar(
+        options.model,
+        options.affine,
+        options.start,
+        instance_steps=options.instance_steps,
+        samples=options.samples,
+    )
     result = registrar(moving, fixed, mask, inverse=bool(options.inverse_warp))
     save_volume(options.moved, result.moved)
     if seg is not None:
@@ -64,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
         save_warp(options.warp, result.displacement, fixed.affine)
     if result.inverse is not None:
         save_warp(options.inverse_warp, result.inverse, moving.affine)
+    if result.uncertainty is not None:
+        save_volume(options.uncertainty or beside(options.moved, "uncertainty"), result.uncertainty)
     if options.figure:
         _figure(options.figure, moving, fixed, result, registrar)
     for key, line in _LINES.items():
@@ -72,10 +84,20 @@ def run(options: argparse.Namespace) -> None:
         print(f"warning: {doubt}", file=sys.stderr)
 
 
+def beside(path: str, word: str) -> str:
+    """A name for a further output.
+
+    >>> beside("out/moved.nii.gz", "uncertainty")
+    'out/moved_uncertainty.nii.gz'
+    """
+    ending = next(e for e in (".nii.gz", ".nii", ".npz") if path.lower().endswith(e))
+    return f"{path[: -len(ending)]}_{word}{path[-len(ending) :]}"
+
+
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse outputs that cannot be written before the work is done."""
     endings = {"moved": (".nii", ".nii.gz", ".npz"), "figure": (".png",)}
-    for name in ("moved", "moved_seg", "warp", "inverse_warp", "figure"):
+    for name in ("moved", "moved_seg", "warp", "inverse_warp", "uncertainty", "figure"):
         value = getattr(options, name)
         if not value:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
@@ -64,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on from the newest checkpoint in --model-dir")
     add("--lr", type=float, default=d.lr, help="learning rate of Adam")
     add("--lr-schedule", choices=("constant", "cosine"), default=d.lr_schedule, help="over all --epochs")
+    add(
+        "--alternate",
+        type=int,
+        default=d.alternate,
+        help="propagation: that many steps of the features, as many of the deformation; 0 for both at once",
+    )
     add("--clip-norm", type=float, default=d.clip_norm, help="largest norm of the gradient; 0 for any")
 
     add = parser.add_argument_group("network").add_argument
@@ -98,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="propagation: steps by formula that the learned ones correct",
     )
     add("--steps", type=int, nargs="+", default=d.steps, help="propagation: iterations of each stage")
+    add("--probabilistic", action="store_true", help="propagation: features are Gaussian (IJCAI 2020)")
     add("--descriptor", choices=("mind",), help="propagation: contrast-free input of the encoder")
     add("--radius", type=int, nargs="+", default=d.radius, help="propagation: search radius at each stage")
 
@@ -121,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--folding-weight", type=float, default=d.folding_weight, help="weight of the folding penalty")
     add("--dice-weight", type=float, default=d.dice_weight, help="weight of soft Dice of training labels")
+    add("--feature-kl", type=float, default=d.feature_kl, help="weight of the KL of probabilistic features")
     add("--kl-lambda", type=float, default=d.kl_lambda, help="prior precision of the KL loss")
     add(
         "--legacy-image-sigma",
@@ -168,4 +177,10 @@ def run(options: argparse.Namespace) -> None:
     choose_gpu(config.gpu)
     use_threads(config.threads)
     train(config, options.quiet)
+    table = Path(config.model_dir) / "weights.csv"
+    if config.bilevel and table.is_file():
+        from bilevelmorph.report.trajectories import trajectory_figure
+
+        trajectory_figure(table.with_name("weights.png"), {"": table})
+        print(f"trajectories of the loss weights: {table.with_name('weights.png')}")
     print(f"checkpoints, log and configuration are in {config.model_dir}")

@@ -27,6 +27,7 @@ from bilevelmorph.volumes.volume import Volume
 
 if TYPE_CHECKING:
     from bilevelmorph.inference.refiner import Refiner
+    from bilevelmorph.inference.uncertainty import Uncertainty
     from bilevelmorph.networks.base import RegistrationNetwork
 
 # Terms of the objective that speak of features and distributions, not of the deformation.
@@ -46,6 +47,8 @@ class Registration:
         report: Similarity before and after, displacement, folding, seconds.
         warnings: Reasons to look at the result before trusting it.
         inverse: ``[*moving, N]`` voxels of the moving grid, where it was asked for.
+        uncertainty: Standard deviation of the displacement over draws of the
+            network, mm, on the fixed grid, where it was asked for.
     """
 
     moved: Volume
@@ -54,6 +57,7 @@ class Registration:
     report: dict[str, float]
     warnings: list[str] = field(default_factory=list)
     inverse: np.ndarray | None = None
+    uncertainty: Volume | None = None
 
 
 class Registrar:
@@ -68,6 +72,7 @@ class Registrar:
             than registering a few pairs but makes all further ones several times faster.
         instance_steps: Iterations that refine each pair under the objective the
             model was trained with; see `Refiner`.
+        samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Registrar:
         deformable: bool = True,
         compiled: bool = False,
         instance_steps: int = 0,
+        samples: int = 0,
     ) -> None:
         self.network: Any = None
         if deformable:
@@ -89,6 +95,7 @@ class Registrar:
         self.shape = options.get("shape")
         self.compiled = compiled or instance_steps > 0
         self.refiner = self._make_refiner(instance_steps)
+        self.uncertainty = self._make_uncertainty(samples)
         self._predict: Callable[..., Any] | None = None
         self._grids: set[tuple[int, ...]] = set()
 
@@ -104,6 +111,16 @@ class Registrar:
         if "similarity" not in weights:
             raise fail("--instance-steps", f"{steps} for a model without an objective", "0")
         return Refiner(Energy(**objective, weights=weights), steps)
+
+    def _make_uncertainty(self, samples: int) -> Uncertainty | None:
+        positive("--samples", samples, zero=True, whole=True)
+        if not samples:
+            return None
+        if self.network is None:
+            raise fail("--samples", f"{samples} for a method without a model", "0")
+        from bilevelmorph.inference.uncertainty import Uncertainty
+
+        return Uncertainty(self.network, samples)
 
     def __call__(
         self, moving: Volume, fixed: Volume, mask: Volume | None = None, inverse: bool = False
@@ -138,6 +155,8 @@ class Registrar:
         )
         if inverse:
             result.inverse = self._inverse(back, work, moving, affine)
+        if self.uncertainty is not None:
+            result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
         self._report(result, moving, fixed, region, seconds)
         return result
 
@@ -194,6 +213,19 @@ class Registrar:
         shape = fixed.shape.as_list()[1:-1]
         forward = crop(fields.displacement, shape)
         return (forward, crop(fields.inverse(), shape)) if inverse else (forward,)
+
+    @staticmethod
+    def _spread(uncertainty: Uncertainty, source: np.ndarray, work: Volume, fixed: Volume) -> Volume:
+        """Standard deviation of the length of the network's step, mm, on the fixed grid."""
+        import tensorflow as tf
+
+        from bilevelmorph.ops import xla
+
+        with xla.using("off"):
+            parts = uncertainty(*(tf.constant(x[None, ..., None]) for x in (source, work.data)))
+        spread = np.linalg.norm(parts * np.array(work.spacing), axis=-1).astype(np.float32)
+        there = resample(work.with_data(spread), fixed.shape, fixed.affine, np.eye(4))
+        return Volume(there.data, fixed.affine, "image", fixed.name, fixed.header)
 
     @staticmethod
     def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import keras  # noqa: F401  first, so that registration begins with nothing half
 from bilevelmorph.layers.compose_transform import ComposeTransform
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
+from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.layers.regularization import Regularization
 from bilevelmorph.layers.rescale_transform import RescaleTransform
@@ -15,6 +16,7 @@ __all__ = [
     "ComposeTransform",
     "DataMatching",
     "FeatureEncoder",
+    "ProbabilisticEncoder",
     "Propagation",
     "Regularization",
     "RescaleTransform",

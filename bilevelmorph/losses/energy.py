@@ -22,7 +22,7 @@ from bilevelmorph.ops.resizing import halve
 from bilevelmorph.ops.warping import warp
 
 SIMILARITIES = ("ncc", "mse", "mind", "nmi", "dice", "position")
-TERMS = ("similarity", "regularity", "folding", "kl", "dice")
+TERMS = ("similarity", "regularity", "folding", "kl", "feature_kl", "dice")
 REGULARITIES = {"diffusion": diffusion, "bending": bending}
 
 
@@ -52,8 +52,9 @@ class Energy:
         width: Window of the local correlation, in voxels of each scale.
         regularity: ``"diffusion"`` or ``"bending"``, asked of every stage's velocity.
         weights: Of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
-            (at the scale of a stage), ``regularity``, ``folding``, ``kl`` and
-            ``dice`` (of label maps); a term without a weight is not computed.
+            (at the scale of a stage), ``regularity``, ``folding``, ``kl`` (of
+            the velocity), ``feature_kl`` (of probabilistic features) and ``dice``
+            (of label maps); a term without a weight is not computed.
         bidir: Compare the fixed image, warped by the inverse, with the moving
             image too.
         image_sigma: Image noise, for ``"mse"``.
@@ -128,6 +129,9 @@ class Energy:
                 out[name] = self.similarity(small_fixed, warp(small_moving, stage, frozen=True))
         if "kl" in self.weights:
             out["kl"] = kl_to_prior(fields.extra["flow_parameters"], self.kl_lambda)
+        if "feature_kl" in self.weights:
+            parts = [kl_to_normal(f) for f in fields.extra["features"]]
+            out["feature_kl"] = tf.add_n(parts) / len(parts)
         if "regularity" in self.weights:
             parts = [self.regularity(v) for v in fields.velocities]
             out["regularity"] = tf.add_n(parts) / len(parts)
@@ -157,6 +161,24 @@ class Energy:
         for _ in range(scale.bit_length() - 1):
             image = halve(image)
         return image
+
+
+def kl_to_normal(parameters: tf.Tensor) -> tf.Tensor:
+    """KL divergence of independent Gaussian features from the standard normal, a feature.
+
+    Args:
+        parameters: ``[B, *S, 2 C]``: mean and log variance.
+
+    Returns:
+        Scalar.
+
+    Reference: Kingma and Welling, ICLR 2014.
+
+    >>> float(kl_to_normal(tf.zeros([1, 4, 4, 6])))
+    0.0
+    """
+    mean, log_variance = tf.split(tf.cast(parameters, tf.float32), 2, -1)
+    return 0.5 * tf.reduce_mean(tf.square(mean) + tf.exp(log_variance) - 1 - log_variance)
 
 
 def kl_to_prior(parameters: tf.Tensor, precision: float) -> tf.Tensor:

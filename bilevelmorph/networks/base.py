@@ -56,6 +56,11 @@ class RegistrationNetwork(keras.Model):
         """What the network draws noise from; a trainer sets them at every step."""
         return []
 
+    @property
+    def variable_groups(self) -> list[list[Any]]:
+        """Trainable variables that a trainer may move in turn."""
+        return [self.trainable_variables]
+
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
         """The deformation of a padded pair."""
         raise NotImplementedError

@@ -54,6 +54,7 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
         config.descriptor,
         config.guides,
         config.steps[0] if len(config.steps) == 1 else config.steps,
+        probabilistic=config.probabilistic,
         channels=channels,
         preprocessing=preprocessing,
     )

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bilevelmorph.checks import fail
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
+from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.fields import Fields
@@ -42,6 +43,8 @@ class PropagationNetwork(RegistrationNetwork):
             (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
         steps: Iterations of each stage, or one number for all.
         shared: The iterations of a stage share their weights.
+        probabilistic: Features are Gaussian, drawn in training, their means at
+            inference; `extra["features"]` of the fields holds mean and log variance.
         channels, preprocessing: See `RegistrationNetwork`.
 
     Reference: Liu et al., TPAMI 2021 (arXiv 2004.14557).
@@ -65,6 +68,7 @@ class PropagationNetwork(RegistrationNetwork):
         guides: Sequence[str] = (),
         steps: int | Sequence[int] = 1,
         shared: bool = True,
+        probabilistic: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
@@ -79,7 +83,14 @@ class PropagationNetwork(RegistrationNetwork):
         self.radius = self._per_stage("radius", radius)
         self.steps = self._per_stage("steps", steps)
         self.guides, self.int_steps, self.shared = list(guides), int_steps, shared
-        self.encoder = FeatureEncoder(ndims, self.encoder_widths, descriptor, name="encoder")
+        self.probabilistic = probabilistic
+        self.encoder: FeatureEncoder
+        if probabilistic:
+            drawn = [s for s in self.scales if self.encoder_widths[s.bit_length() - 1]]
+            self.encoder = ProbabilisticEncoder(ndims, self.encoder_widths, descriptor, drawn, name="encoder")
+            self.noise = keras.random.SeedGenerator(0)
+        else:
+            self.encoder = FeatureEncoder(ndims, self.encoder_widths, descriptor, name="encoder")
         self.stages = [
             Propagation(
                 ndims,
@@ -105,15 +116,27 @@ class PropagationNetwork(RegistrationNetwork):
     def multiple(self) -> int:
         return 2 ** (len(self.encoder_widths) - 1)
 
+    @property
+    def seed_generators(self) -> list[keras.random.SeedGenerator]:
+        return [self.noise] if self.probabilistic else []
+
+    @property
+    def variable_groups(self) -> list[list[Any]]:
+        deformation = [v for stage in self.stages for v in stage.trainable_variables]
+        return [self.encoder.trainable_variables, deformation]
+
     def build_layers(self, image: Any) -> None:
         self.encoder.build(image)
-        shapes = self.encoder.compute_output_shape(image)
+        shapes = FeatureEncoder.compute_output_shape(self.encoder, image)
         for scale, stage in zip(self.scales, self.stages, strict=True):
             feature = shapes[scale.bit_length() - 1]
             stage.build([feature, feature, (*feature[:-1], self.ndims)])
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
         both = self.encoder(tf.concat([moving, fixed], 0))
+        extra = {}
+        if self.probabilistic:
+            both, extra["features"] = self._draw(both, training)
         pyramid = [tf.split(level, 2, 0) for level in both]
         velocities, displacements = [], []
         coarsest = pyramid[self.scales[0].bit_length() - 1][1]
@@ -125,7 +148,20 @@ class PropagationNetwork(RegistrationNetwork):
             velocities += steps
             displacements.append(displacement)
         full = resize_field(displacement, spatial_shape(fixed))
-        return Fields(full, velocities, displacements, self.int_steps)
+        return Fields(full, velocities, displacements, self.int_steps, extra=extra)
+
+    def _draw(self, levels: list[tf.Tensor], training: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Features of every level, by reparametrisation in training; the distributions drawn from."""
+        levels, distributions = list(levels), []
+        for scale in self.encoder.scales:
+            k = scale.bit_length() - 1
+            distributions.append(levels[k])
+            mean, log_variance = tf.split(levels[k], 2, -1)
+            if training:
+                noise = keras.random.normal(tf.shape(mean), dtype=mean.dtype, seed=self.noise)
+                mean += tf.exp(log_variance / 2) * noise
+            levels[k] = mean
+        return levels, distributions
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -140,4 +176,5 @@ class PropagationNetwork(RegistrationNetwork):
             "guides": self.guides,
             "steps": self.steps,
             "shared": self.shared,
+            "probabilistic": self.probabilistic,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -32,7 +33,8 @@ def load_weights(network: keras.Model, path: str | Path) -> list[str]:
 
     Args:
         network: Built.
-        path: ``.keras`` (same architecture) or ``.h5`` (matched by layer name).
+        path: ``.keras`` (the same architecture, or one that lacks a part, as a
+            deterministic encoder lacks variances) or ``.h5`` (matched by layer name).
 
     Returns:
         What of an `.h5` file did not fit, and what of the network it left as it was.
@@ -44,13 +46,24 @@ def load_weights(network: keras.Model, path: str | Path) -> list[str]:
         return load_h5(network, path)
     other = load_network(path)
     theirs, ours = other.weights, network.weights
-    if [w.shape for w in theirs] != [w.shape for w in ours]:
+    if [w.shape for w in theirs] == [w.shape for w in ours]:
+        pairs = list(zip(ours, theirs, strict=True))
+    else:
+        table = {_inside(w): w for w in ours}
+        pairs = [(table.get(_inside(w)), w) for w in theirs]
+    if any(mine is None or mine.shape != weight.shape for mine, weight in pairs):
         raise fail(
             str(path), f"{other.count_params()} weights of another network", f"{network.count_params()}"
         )
-    for mine, weight in zip(ours, theirs, strict=True):
+    for mine, weight in pairs:
         mine.assign(weight)
-    return []
+    filled = {id(mine) for mine, _ in pairs}
+    return [f"{_inside(w)}: not in the file" for w in ours if id(w) not in filled]
+
+
+def _inside(weight: Any) -> str:
+    """Where a weight is in its network, whatever that is called."""
+    return weight.path.split("/", 1)[-1]
 
 
 def load_h5(network: keras.Model, path: str | Path) -> list[str]:

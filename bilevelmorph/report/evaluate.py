@@ -62,6 +62,11 @@ def evaluate(
             "seconds": result.report["seconds"],
             "seconds_with_report": total,
         }
+        if result.uncertainty is not None:
+            body = fixed_seg.data > 0
+            row["uncertainty_mm"] = (
+                float(result.uncertainty.data[body].mean()) if body.any() else float("nan")
+            )
         rows.append(row)
         if save_moved is not None:
             save_volume(

@@ -14,7 +14,7 @@ from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
 from bilevelmorph.checks import fail, positive
 from bilevelmorph.ops.xla import compile_step
 from bilevelmorph.training.loss_weights import LossWeights
-from bilevelmorph.training.trainer import Diverged, Source, Trainer
+from bilevelmorph.training.trainer import Diverged, Source, Trainer, as_source
 from bilevelmorph.training.upper_objective import UpperObjective
 
 
@@ -22,42 +22,85 @@ class BilevelTrainer(Trainer):
     """Alternates steps of the network on training pairs and of the loss weights on others.
 
     Args:
-        network, energy, optimizer, augmentation, seed: See `Trainer`; the weights
-            of `energy` are a `LossWeights`, the optimizer is Keras's Adam.
-        upper: What the loss weights are tuned for.
-        upper_source: Its pairs, which training never sees.
-        strategy: How to differentiate through training.
-        upper_optimizer: Of the logarithms of the loss weights.
-        every: Lower steps for each upper step.
-        warmup: Lower steps before the first.
+        network, augmentation, seed: See `Trainer`.
+        energy: The objective, whose weights are a `LossWeights`.
 
     Reference: Liu et al., TPAMI 2021.
+
+    >>> from bilevelmorph.losses.energy import Energy
+    >>> from bilevelmorph.networks import PropagationNetwork
+    >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(1)
+    >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
+    >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
+    >>> trainer = BilevelTrainer(network, Energy("mse", weights=weights))
+    >>> trainer.compile(keras.optimizers.Adam(1e-3), UpperObjective("label-free", width=5), every=2)
+    >>> history = trainer.fit(pairs.take(2), pairs.skip(2), epochs=1, steps_per_epoch=4)
+    >>> [row["step"] for row in trainer.trajectory]
+    [2, 4]
+    >>> weights.numbers()["similarity"]
+    1.0
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        upper: UpperObjective,
-        upper_source: Source,
-        strategy: Strategy | None = None,
-        upper_optimizer: keras.optimizers.Optimizer | None = None,
-        every: int = 5,
-        warmup: int = 0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.energy.weights, LossWeights):
             raise fail("loss weights", type(self.energy.weights).__name__, "LossWeights")
         self.weights: LossWeights = self.energy.weights
-        self.upper, self.upper_source = upper, upper_source
+        self._held: Iterator[Any] = iter(())
+        self.trajectory: list[dict[str, float]] = []
+
+    def compile(  # type: ignore[override]
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        upper: UpperObjective | None = None,
+        strategy: Strategy | None = None,
+        upper_optimizer: keras.optimizers.Optimizer | None = None,
+        every: int = 5,
+        warmup: int = 0,
+    ) -> None:
+        """Set how both levels are moved.
+
+        Args:
+            optimizer: Keras's Adam, of the network's weights.
+            upper: What the loss weights are tuned for; Dice of warped labels by default.
+            strategy: How to differentiate through training; `OneStep` by default.
+            upper_optimizer: Of the logarithms of the loss weights; Adam(0.02) by default.
+            every: Lower steps for each upper step.
+            warmup: Lower steps before the first.
+        """
+        super().compile(optimizer)
+        self.upper = upper or UpperObjective()
         self.strategy = strategy or OneStep()
         self.upper_optimizer = upper_optimizer or keras.optimizers.Adam(0.02)
         self.upper_optimizer.build(self.weights.variables)
         self.every = int(positive("--upper-every", every, whole=True))
         self.warmup = int(positive("--warmup", warmup, zero=True, whole=True))
         self._upper = compile_step(self._upper_step)
-        self._held: Iterator[Any] = iter(())
-        self.trajectory: list[dict[str, float]] = []
+
+    def fit(  # type: ignore[override]
+        self,
+        source: Source | tf.data.Dataset,
+        upper_source: Source | tf.data.Dataset,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train both levels.
+
+        Args:
+            source: Of training pairs; see `Trainer.fit`, also for further arguments.
+            upper_source: Of the pairs that the loss weights are tuned on, which
+                the network is never trained on, with what the upper objective needs.
+
+        Returns:
+            Keras's history, as of `Trainer.fit`, with the mean of the upper loss,
+            the share of upper steps not taken (`skipped`) and every loss weight.
+
+        Raises:
+            Diverged: Names the term or the weight that is no longer finite.
+        """
+        self.upper_source = as_source(upper_source)
+        return super().fit(source, *args, **kwargs)
 
     @property
     def state_variables(self) -> list[Any]:

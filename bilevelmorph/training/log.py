@@ -28,10 +28,14 @@ class RunLog:
                 for row in csv.DictReader(stream):
                     if int(row["epoch"]) <= initial_epoch:
                         self.rows.append({k: float(v) for k, v in row.items() if v})
+        self._shown = 0
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def write_trajectory(self, rows: list[dict[str, float]]) -> None:
-        """Write `weights.csv`, one row an upper step: what an earlier part of the run left, then `rows`."""
+        """Write `weights.csv`, one row an upper step: what an earlier part of the run left, then `rows`.
+
+        New rows go to TensorBoard too.
+        """
         path = self.path.with_name("weights.csv")
         earlier: list[dict[str, float]] = []
         if path.is_file() and rows:
@@ -40,6 +44,11 @@ class RunLog:
             earlier = [r for r in kept if r["step"] < rows[0]["step"]]
         if rows:
             _write_csv(path, [*earlier, *rows])
+        with self.writer.as_default():
+            for row in rows[self._shown :]:
+                for name, value in row.items():
+                    tf.summary.scalar(f"bilevel/{name}", value, step=int(row["step"]))
+        self._shown = len(rows)
 
     def write(self, epoch: int, values: dict[str, float]) -> None:
         """Add a row; the file is replaced whole."""

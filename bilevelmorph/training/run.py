@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import keras
-from tqdm import tqdm
 
 from bilevelmorph.bilevel import STRATEGIES
 from bilevelmorph.checks import InputError, fail, one_of, positive
@@ -18,9 +16,9 @@ from bilevelmorph.networks.build import build_network
 from bilevelmorph.training.augmentation import Augmentation
 from bilevelmorph.training.bilevel_trainer import BilevelTrainer
 from bilevelmorph.training.data import open_data
-from bilevelmorph.training.log import RunLog
 from bilevelmorph.training.loss_weights import LossWeights
-from bilevelmorph.training.state import newest_checkpoint, restore_state, save_checkpoint
+from bilevelmorph.training.recorder import Recorder
+from bilevelmorph.training.state import newest_checkpoint, restore_state
 from bilevelmorph.training.trainer import Diverged, Trainer
 from bilevelmorph.training.upper_objective import UPPER, UpperObjective
 
@@ -52,27 +50,33 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     energy = make_energy(config)
     # What single pairs are refined by; positions are known of synthetic pairs alone.
     network.objective = energy.get_config() | ({"similarity": "mind"} if config.synthetic else {})
-    trainer = make_trainer(config, network, energy, data.upper)
+    trainer = make_trainer(config, network, energy)
     if start is not None and initial_epoch:
         restore_state(start, trainer.state_variables)
     config.save(folder / "config.json")
-    log = RunLog(folder, initial_epoch)
-    best = max((row.get("val_dice", -1.0) for row in log.rows), default=-1.0)
-    for number in range(initial_epoch, config.epochs):
-        values = _run_epoch(trainer, source, number, config, quiet)
-        if validation and ((number + 1) % config.val_every == 0 or number + 1 == config.epochs):
-            values |= validation(network)
-        network.objective["weights"] = energy.get_config()["weights"]
-        path = save_checkpoint(folder, number + 1, network, trainer.state_variables)
-        if values.get("val_dice", -1.0) > best:
-            best = values["val_dice"]
-            shutil.copyfile(path, folder / "best.keras")
-        log.write(number + 1, values)
-        if isinstance(trainer, BilevelTrainer):
-            log.write_trajectory(trainer.trajectory)
-        if not quiet:
-            tqdm.write(_line(number + 1, config.epochs, values))
+    recorder = Recorder(config, trainer, validation, initial_epoch, quiet)
+    held: dict[str, Any] = {"upper_source": data.upper} if config.bilevel else {}
+    try:
+        trainer.fit(
+            source,
+            epochs=config.epochs,
+            steps_per_epoch=config.steps_per_epoch,
+            batch_size=config.batch_size,
+            callbacks=[recorder],
+            initial_epoch=initial_epoch,
+            **held,
+        )
+    except Diverged as error:
+        raise InputError(f"training diverged: {error}; {_advice(config)}") from error
     return network
+
+
+def _advice(config: TrainingConfig) -> str:
+    if newest_checkpoint(Path(config.model_dir)):
+        good = f"the last checkpoint in {config.model_dir} is good, go on from it"
+    else:
+        good = "begin again"
+    return f"{good} with a lower --lr than {config.lr:g}"
 
 
 def make_energy(config: TrainingConfig) -> Energy:
@@ -86,6 +90,8 @@ def make_energy(config: TrainingConfig) -> Energy:
         weights[f"similarity_{2**i}"] = weight
     if config.folding_weight:
         weights["folding"] = config.folding_weight
+    if config.probabilistic:
+        weights["feature_kl"] = config.feature_kl
     if config.dice_weight:
         weights["dice"] = config.dice_weight
     if config.bilevel:
@@ -101,35 +107,35 @@ def make_energy(config: TrainingConfig) -> Energy:
     )
 
 
-def make_trainer(
-    config: TrainingConfig, network: RegistrationNetwork, energy: Energy, upper_source: Any
-) -> Trainer:
-    """The trainer of a configuration."""
-    parts = (network, energy, make_optimizer(config), augmentation_of(config), config.seed)
+def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: Energy) -> Trainer:
+    """The compiled trainer of a configuration."""
+    parts = (network, energy, augmentation_of(config), config.seed)
     if not config.bilevel:
-        return Trainer(*parts)
+        trainer = Trainer(*parts)
+        trainer.compile(make_optimizer(config), config.alternate)
+        return trainer
 
     def weighted(fields: Any, batch: Any) -> Any:
         return energy.total(energy.terms(fields, batch["moving"], batch["fixed"]))
 
-    return BilevelTrainer(
-        *parts,
-        upper=UpperObjective(config.upper, config.window, weighted),
-        upper_source=upper_source,
-        strategy=STRATEGIES[config.strategy](),
-        upper_optimizer=keras.optimizers.Adam(config.upper_lr),
-        every=config.upper_every,
-        warmup=config.warmup,
+    bilevel = BilevelTrainer(*parts)
+    bilevel.compile(
+        make_optimizer(config),
+        UpperObjective(config.upper, config.window, weighted),
+        STRATEGIES[config.strategy](),
+        keras.optimizers.Adam(config.upper_lr),
+        config.upper_every,
+        config.warmup,
     )
+    return bilevel
 
 
 def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """Adam, at a constant rate or on a cosine down to a hundredth."""
     rate: Any = config.lr
     if config.lr_schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            config.lr, config.epochs * config.steps_per_epoch, alpha=0.01
-        )
+        steps = config.epochs * config.steps_per_epoch // (2 if config.alternate else 1)
+        rate = keras.optimizers.schedules.CosineDecay(config.lr, steps, alpha=0.01)
     return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
 
 
@@ -149,10 +155,25 @@ def check(config: TrainingConfig) -> None:
     positive("--lambda", config.lambda_weight, zero=True)
     one_of("--lr-schedule", config.lr_schedule, ("constant", "cosine"))
     positive("--int-downsize", config.int_downsize, whole=True)
-    for name in ("initial_epoch", "int_steps", "val_pairs", "threads", "seed"):
+    for name in ("initial_epoch", "int_steps", "val_pairs", "threads", "seed", "alternate"):
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True, whole=True)
     for name in ("clip_norm", "augment_affine", "augment_shift", "augment_intensity", "folding_weight"):
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True)
+    _check_network(config)
+    if config.window < 1 or config.window % 2 == 0:
+        raise fail("--window", config.window, "an odd number of voxels, such as 9")
+    positive("--legacy-image-sigma", config.image_sigma)
+    positive("--dice-weight", config.dice_weight, zero=True)
+    positive("--feature-kl", config.feature_kl, zero=True)
+    _check_bilevel(config)
+    low, high = config.percentiles
+    if not 0 <= low < high <= 100:
+        raise fail("--percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")
+    if config.seed >= 2**31:
+        raise fail("--seed", config.seed, "a number below 2147483648")
+
+
+def _check_network(config: TrainingConfig) -> None:
     for name in ("enc", "dec", "matching", "regularization", "shape"):
         for value in getattr(config, name) or ():
             positive(f"--{name}", value, whole=True)
@@ -162,21 +183,17 @@ def check(config: TrainingConfig) -> None:
         positive("--radius", value, zero=True, whole=True)
     for value in config.steps:
         positive("--steps", value, whole=True)
-    if config.window < 1 or config.window % 2 == 0:
-        raise fail("--window", config.window, "an odd number of voxels, such as 9")
-    positive("--legacy-image-sigma", config.image_sigma)
-    positive("--dice-weight", config.dice_weight, zero=True)
-    _check_bilevel(config)
-    low, high = config.percentiles
-    if not 0 <= low < high <= 100:
-        raise fail("--percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")
-    if config.seed >= 2**31:
-        raise fail("--seed", config.seed, "a number below 2147483648")
+    if config.network != "propagation":
+        for name in ("alternate", "probabilistic"):
+            if getattr(config, name):
+                raise fail(f"--{name}", f"--network {config.network}", "--network propagation")
 
 
 def _check_bilevel(config: TrainingConfig) -> None:
     if not config.bilevel:
         return
+    if config.alternate:
+        raise fail("--alternate", f"{config.alternate} with --bilevel", "one of the two")
     one_of("--upper", config.upper, UPPER)
     one_of("--strategy", config.strategy, STRATEGIES)
     positive("--upper-lr", config.upper_lr)
@@ -203,30 +220,3 @@ def _load(network: RegistrationNetwork, path: Path) -> None:
     from bilevelmorph.networks.weights import load_weights
 
     load_weights(network, path)
-
-
-def _run_epoch(trainer: Trainer, source: Any, number: int, config: TrainingConfig, quiet: bool) -> dict:
-    title = f"epoch {number + 1}/{config.epochs}"
-    with tqdm(total=config.steps_per_epoch, desc=title, leave=False, disable=quiet or None) as bar:
-
-        def progress(done: int, loss: float) -> None:
-            bar.update(1)
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-
-        try:
-            return trainer.epoch(source, number, config.steps_per_epoch, config.batch_size, progress)
-        except Diverged as error:
-            saved = newest_checkpoint(Path(config.model_dir))
-            good = (
-                f"the last checkpoint in {config.model_dir} is good, go on from it"
-                if saved
-                else "begin again"
-            )
-            raise InputError(
-                f"training diverged: {error}; {good} with a lower --lr than {config.lr:g}"
-            ) from error
-
-
-def _line(epoch: int, epochs: int, values: dict[str, float]) -> str:
-    parts = [f"{k} {v:.4f}" for k, v in values.items() if k != "seconds"]
-    return f"epoch {epoch}/{epochs}  {'  '.join(parts)}  {values['seconds']:.0f} s"

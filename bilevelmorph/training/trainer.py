@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from bilevelmorph.checks import fail, positive
 from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.xla import compile_step
@@ -27,7 +29,7 @@ class Source(Protocol):
 
 
 class Trainer:
-    """A gradient-tape loop over seeded pairs.
+    """A gradient-tape loop over seeded pairs, with Keras's `compile`, `fit` and callbacks.
 
     Step k sees the same pair and the same augmentation whatever happened
     before it, so a run that is stopped and resumed ends with the same bits.
@@ -35,34 +37,124 @@ class Trainer:
     Args:
         network: To be trained.
         energy: Its objective.
-        optimizer: A Keras optimizer.
         augmentation: Applied to real pairs in the step.
         seed: Of augmentation and of random layers.
+
+    >>> from bilevelmorph.networks import PropagationNetwork
+    >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
+    >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
+    >>> trainer = Trainer(network, Energy("mse", weights={"similarity": 1.0, "regularity": 0.01}))
+    >>> trainer.compile(keras.optimizers.Adam(1e-3))
+    >>> history = trainer.fit(pairs, epochs=2, steps_per_epoch=3)
+    >>> len(history.history["loss"])
+    2
     """
 
     def __init__(
         self,
         network: RegistrationNetwork,
         energy: Energy,
-        optimizer: keras.optimizers.Optimizer,
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.network, self.energy, self.optimizer = network, energy, optimizer
+        self.network, self.energy = network, energy
         self.augmentation = augmentation or Augmentation()
         self.seed = seed
+        self.optimizer: Any = None
         network.build()
-        optimizer.build(network.trainable_variables)
-        self._step = compile_step(self._train_step)
 
-    def _train_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One update."""
+    def compile(self, optimizer: keras.optimizers.Optimizer, alternate: int = 0) -> None:
+        """Set how the network's weights are moved.
+
+        Args:
+            optimizer: A Keras optimizer.
+            alternate: So many steps of the features, then as many of the
+                deformation, each with an optimizer like this one; 0 moves
+                everything at once.
+        """
+        self.alternate = int(positive("--alternate", alternate, zero=True, whole=True))
+        groups = self.network.variable_groups if alternate else [self.network.trainable_variables]
+        self.optimizer = optimizer
+        # A configuration, not the optimizer itself, because each needs moments of its own.
+        config = optimizer.get_config()
+        self._optimizers = [optimizer, *(type(optimizer).from_config(config) for _ in groups[1:])]
+        for one, group in zip(self._optimizers, groups, strict=True):
+            one.build(group)
+        parts = zip(self._optimizers, groups, strict=True)
+        self._steps = [compile_step(partial(self._train_step, one, group)) for one, group in parts]
+
+    def fit(
+        self,
+        source: Source | tf.data.Dataset,
+        epochs: int = 1,
+        steps_per_epoch: int = 100,
+        batch_size: int = 1,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        initial_epoch: int = 0,
+    ) -> keras.callbacks.History:
+        """Train.
+
+        Args:
+            source: Of pairs; or a dataset of batches ``{"moving": [B, *S, C],
+                "fixed": ...}``, which is repeated as often as needed.
+            epochs: Number of the last.
+            steps_per_epoch: Steps of each.
+            batch_size: Pairs a step; a dataset has its own.
+            callbacks: Keras's; `stop_training` of the network is heeded.
+            initial_epoch: Epochs already done.
+
+        Returns:
+            Keras's history: for each epoch the means of the loss and of every
+            term, unweighted, and the seconds taken.
+
+        Raises:
+            Diverged: Names the term that is no longer finite.
+        """
+        self._check_compiled()
+        calls = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=self.network)
+        self.network.stop_training = False
+        calls.on_train_begin()
+        for number in range(initial_epoch, epochs):
+            calls.on_epoch_begin(number)
+            values = self._epoch(as_source(source), number, steps_per_epoch, batch_size, calls)
+            calls.on_epoch_end(number, values)
+            if self.network.stop_training:
+                break
+        calls.on_train_end()
+        return self.network.history
+
+    def _check_compiled(self) -> None:
+        if self.optimizer is None:
+            raise fail("fit", "a trainer that is not compiled", "trainer.compile(optimizer, ...) before it")
+
+    def _epoch(
+        self, source: Source, number: int, steps: int, batch_size: int, calls: Any
+    ) -> dict[str, float]:
+        began, first = time.perf_counter(), number * steps
+        sums: dict[str, list[float]] = {}
+        self.begin_epoch(first, steps, batch_size)
+        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
+            calls.on_train_batch_begin(done - 1)
+            turn = (first + done - 1) // self.alternate % len(self._steps) if self.alternate else 0
+            terms = self.checked(self._steps[turn](step, batch), first + done, number)
+            terms |= self.after_step(step, batch, first + done)
+            for key, value in terms.items():
+                sums.setdefault(key, []).append(value)
+            calls.on_train_batch_end(done - 1, terms)
+        means = {k: float(np.mean(v)) for k, v in sums.items()}
+        return {**means, **self.end_epoch(), "seconds": time.perf_counter() - began}
+
+    def _train_step(
+        self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """One update of these variables."""
         batch = self.prepare(step, batch)
-        variables = self.network.trainable_variables
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
             loss, terms = self.objective(batch)
-        gradients = tape.gradient(loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **terms}
 
     def prepare(self, step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -88,7 +180,7 @@ class Trainer:
     @property
     def state_variables(self) -> list[Any]:
         """What a checkpoint has to hold beside the network."""
-        return list(self.optimizer.variables)
+        return [v for one in self._optimizers for v in one.variables]
 
     def checked(self, terms: dict[str, tf.Tensor], step: int, epoch: int) -> dict[str, float]:
         """The terms as numbers.
@@ -107,42 +199,6 @@ class Trainer:
         """What to blame where every term is finite and their weighted sum is not."""
         return "loss"
 
-    def epoch(
-        self,
-        source: Source,
-        number: int,
-        steps: int,
-        batch_size: int = 1,
-        progress: Callable[[int, float], None] | None = None,
-    ) -> dict[str, float]:
-        """Run one epoch.
-
-        Args:
-            source: Of pairs.
-            number: Of the epoch, from 0; fixes which steps are run.
-            steps: Per epoch.
-            batch_size: Pairs a step.
-            progress: Called with the steps done and the loss.
-
-        Returns:
-            Means of the loss and of every term, and the seconds taken.
-
-        Raises:
-            Diverged: Names the term that is no longer finite.
-        """
-        began, first = time.perf_counter(), number * steps
-        sums: dict[str, list[float]] = {}
-        self.begin_epoch(first, steps, batch_size)
-        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
-            terms = self.checked(self._step(step, batch), first + done, number)
-            terms |= self.after_step(step, batch, first + done)
-            for key, value in terms.items():
-                sums.setdefault(key, []).append(value)
-            if progress:
-                progress(done, terms["loss"])
-        means = {k: float(np.mean(v)) for k, v in sums.items()}
-        return {**means, **self.end_epoch(), "seconds": time.perf_counter() - began}
-
     def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
         """For what a subclass has to prepare before steps first..first+steps-1."""
 
@@ -153,3 +209,18 @@ class Trainer:
     def end_epoch(self) -> dict[str, float]:
         """Values of a subclass that are logged as they are, not averaged."""
         return {}
+
+
+class _Batches:
+    """A dataset of batches as a source: step k sees batch k of its endless repetition."""
+
+    def __init__(self, batches: tf.data.Dataset) -> None:
+        self.batches = batches.repeat()
+
+    def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset:
+        return self.batches.skip(start).take(stop - start).enumerate(start)
+
+
+def as_source(pairs: Source | tf.data.Dataset) -> Source:
+    """A dataset as a source; a source as it is."""
+    return _Batches(pairs) if isinstance(pairs, tf.data.Dataset) else pairs

@@ -58,6 +58,11 @@ CASES = {
     "rescale-up": Case("RescaleTransform", {"zoom_factor": 2}, lambda s: [(*s, 2)]),
     "rescale-down": Case("RescaleTransform", {"zoom_factor": 0.5}, lambda s: [(*s, 2)]),
     "encoder": Case("FeatureEncoder", {"ndims": 2, "widths": [[4], [4, 6], [8]]}, lambda s: [(*s, 2)]),
+    "encoder-probabilistic": Case(
+        "ProbabilisticEncoder",
+        {"ndims": 2, "widths": [[4], [4, 6], [8]], "scales": [1, 4]},
+        lambda s: [(*s, 2)],
+    ),
     "encoder-skipping": Case("FeatureEncoder", {"ndims": 2, "widths": [[], [4]]}, lambda s: [(*s, 1)]),
     "encoder-descriptor": Case(
         "FeatureEncoder",

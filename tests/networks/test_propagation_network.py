@@ -13,8 +13,9 @@ import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
 from bilevelmorph.checks import InputError
-from bilevelmorph.losses.energy import Energy
+from bilevelmorph.losses.energy import Energy, kl_to_normal
 from bilevelmorph.networks import Fields, PropagationNetwork
+from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.ops import compose, integrate, warp, xla
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,3 +282,48 @@ def test_learns_to_move_a_blob():
     values = [float(step()) for _ in range(31)]
     assert values[0] == pytest.approx(float(tf.reduce_mean((moving - fixed) ** 2)), rel=1e-2)
     assert values[-1] < values[0] / 2
+
+
+def test_probabilistic_features_are_the_deterministic_ones_with_a_spread(rng, tmp_path):
+    moving, fixed = images(rng, (16, 12))
+    plain = randomise_heads(small(), 1.0)
+    plain.save(tmp_path / "plain.keras")
+    network = small(probabilistic=True)
+    network.build()
+    assert load_weights(network, tmp_path / "plain.keras") == [
+        f"encoder/log_variance_{scale}/{kind}: not in the file"
+        for scale in (2, 4)
+        for kind in ("kernel", "bias")
+    ]
+    with xla.using("off"):
+        expected = plain([moving, fixed])["displacement"]
+        np.testing.assert_allclose(network([moving, fixed])["displacement"], expected, atol=1e-6)
+        fields = network.fields(moving, fixed)
+        generator = network.seed_generators[0]
+
+        def drawn(seed):
+            generator.state.assign(tf.constant([0, seed], generator.state.dtype))
+            return network.fields(moving, fixed, training=True).displacement.numpy()
+
+        first, again, other = drawn(1), drawn(1), drawn(2)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert [f.shape.as_list() for f in fields.extra["features"]] == [[2, 8, 6, 8], [2, 4, 3, 12]]
+    mean, log_variance = np.split(fields.extra["features"][0].numpy().astype(np.float64), 2, -1)
+    kl = [kl_to_normal(f) for f in fields.extra["features"]]
+    assert float(kl[0]) == pytest.approx(
+        np.mean((mean**2 + np.exp(log_variance) - 1 - log_variance) / 2), rel=1e-5
+    )
+    weights = {"feature_kl": 1.0}
+    terms = Energy("mse", weights=weights).terms(fields, moving, fixed)
+    assert float(terms["feature_kl"]) == pytest.approx(np.mean(kl), rel=1e-6)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    other = small(matching=(7,))
+    other.build()
+    other.save(tmp_path / "other.keras")
+    network = small()
+    network.build()
+    with pytest.raises(InputError, match="weights of another network"):
+        load_weights(network, tmp_path / "other.keras")

@@ -1,0 +1,105 @@
+"""The trainers as Keras users meet them: compile, fit, callbacks, history."""
+
+from __future__ import annotations
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.losses.energy import Energy
+from bilevelmorph.networks import PropagationNetwork
+from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.trainer import Trainer, as_source
+from bilevelmorph.training.upper_objective import UpperObjective
+
+BILEVEL = {"single-level": False, "bilevel": True}
+
+
+@pytest.fixture(params=BILEVEL)
+def fit(request):
+    """Train with these options; the network and the history come back."""
+    images = tf.random.stateless_uniform([6, 16, 16, 1], [0, 1])
+    pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
+
+    def go(**options):
+        keras.utils.set_random_seed(0)
+        network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
+        weights = {"similarity": 1.0, "regularity": 0.1}
+        if BILEVEL[request.param]:
+            trainer = BilevelTrainer(network, Energy("mse", weights=LossWeights(weights, ["similarity"])))
+            trainer.compile(keras.optimizers.Adam(1e-2), UpperObjective("label-free", 5), every=2)
+            return network, trainer.fit(pairs, pairs.take(1), steps_per_epoch=4, **options)
+        trainer = Trainer(network, Energy("mse", weights=weights))
+        trainer.compile(keras.optimizers.Adam(1e-2))
+        return network, trainer.fit(pairs, steps_per_epoch=4, **options)
+
+    return go
+
+
+def test_history_and_callbacks(fit, tmp_path):
+    steps = []
+    callbacks = [
+        keras.callbacks.CSVLogger(str(tmp_path / "log.csv")),
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"), monitor="loss"),
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(logs["loss"])),
+    ]
+    network, history = fit(epochs=3, callbacks=callbacks)
+    losses = history.history["loss"]
+    assert history.epoch == [0, 1, 2]
+    assert losses == pytest.approx(np.reshape(steps, (3, 4)).mean(1))
+    assert losses[-1] < losses[0]
+    with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as stream:
+        assert [float(row["loss"]) for row in csv.DictReader(stream)] == pytest.approx(losses)
+    again = keras.models.load_model(tmp_path / "3.keras")
+    for one, other in zip(again.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_callback_stops_it(fit):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    _, history = fit(epochs=5, callbacks=[Stop()])
+    assert history.epoch == [0, 1]
+
+
+def test_a_dataset_as_source_repeats_and_skips():
+    source = as_source(tf.data.Dataset.range(3).map(lambda i: {"moving": i, "fixed": i + 10}))
+    got = [(int(k), int(b["moving"]), int(b["fixed"])) for k, b in source.dataset(2, 6, 1)]
+    assert got == [(2, 2, 12), (3, 0, 10), (4, 1, 11), (5, 2, 12)]
+
+
+def test_fit_before_compile():
+    trainer = Trainer(PropagationNetwork(2, (2,), ((), (4,)), (4,)), Energy("mse"))
+    with pytest.raises(InputError, match="not compiled"):
+        trainer.fit(tf.data.Dataset.range(1))
+
+
+def test_features_and_deformation_in_turn():
+    images = tf.random.stateless_uniform([2, 16, 16, 1], [0, 1])
+    pairs = tf.data.Dataset.from_tensors({"moving": images, "fixed": images[::-1]})
+    keras.utils.set_random_seed(0)
+    network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2, probabilistic=True)
+    weights = {"similarity": 1.0, "regularity": 0.1, "feature_kl": 0.01}
+    trainer = Trainer(network, Energy("mse", weights=weights))
+    trainer.compile(keras.optimizers.Adam(1e-2), alternate=1)
+    features, deformation = network.variable_groups
+    assert len(features) + len(deformation) == len(network.trainable_variables)
+    moved = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.before = [np.array(v) for v in (features[0], deformation[0])]
+
+        def on_train_batch_end(self, batch, logs=None):
+            now = [np.array(v) for v in (features[0], deformation[0])]
+            moved.append([not np.array_equal(a, b) for a, b in zip(self.before, now, strict=True)])
+
+    trainer.fit(pairs, steps_per_epoch=4, callbacks=[Watch()])
+    assert moved == [[True, False], [False, True]] * 2
