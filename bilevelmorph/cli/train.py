@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bilevel", action="store_true", help="tune the weights of the objective")
     add(
         "--upper",
-        choices=("dice", "label-free", "weighted"),
+        choices=("dice", "landmarks", "label-free", "weighted"),
         default=d.upper,
         help="what they are tuned for; weighted, the training objective itself, makes them drift",
     )

@@ -11,7 +11,7 @@ from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.training.validation import Validation
 from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.pairs import DatasetFolder, Subject, read_csv, read_list, with_labels
+from bilevelmorph.volumes.pairs import DatasetFolder, Pair, Subject, read_csv, read_list, with_labels
 
 
 class TrainingData(NamedTuple):
@@ -75,13 +75,31 @@ def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str,
     upper = None
     if config.bilevel:
         options = {**options, "shape": source.shape, "atlas": None}
-        upper = PairSource(pairs=pairs, **options, labels=values if scored else ())
+        marked = config.upper == "landmarks"
+        upper = PairSource(pairs=pairs, **options, labels=values if scored else (), points=marked)
         if scored:
             _check_labels(upper, with_labels(pairs, "validation"), values)
+        if marked:
+            _check_points(upper, pairs)
+    if config.bilevel and config.upper != "dice" and not _all_labelled(pairs):
+        return TrainingData(source, None, upper)
     return TrainingData(source, Validation(source, with_labels(pairs, "validation"), values or None), upper)
 
 
-def _check_labels(source: PairSource, pairs: list[Any], values: list[int]) -> None:
+def _all_labelled(pairs: list[Pair]) -> bool:
+    return all(s.labels is not None for p in pairs for s in (p.moving, p.fixed))
+
+
+def _check_points(source: PairSource, pairs: list[Pair]) -> None:
+    """The landmarks of a pair belong together line by line."""
+    for pair in pairs:
+        counts = [len(source.points(s)) for s in (pair.moving, pair.fixed)]
+        if counts[0] != counts[1]:
+            came = f"{counts[0]} landmarks, and {counts[1]} of {pair.fixed.name}"
+            raise fail(pair.moving.name, came, "the same points in the same order")
+
+
+def _check_labels(source: PairSource, pairs: list[Pair], values: list[int]) -> None:
     """Every label of the objective has to occur in the pairs that it is taken on."""
     found: set[int] = set()
     for pair in pairs:

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from bilevelmorph.checks import fail
 from bilevelmorph.volumes.files import load_channels, load_volume
+from bilevelmorph.volumes.geometry import transform_points
 from bilevelmorph.volumes.pairs import Pair, Subject
+from bilevelmorph.volumes.points import read_points
 from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, normalise
 from bilevelmorph.volumes.volume import Volume
 
@@ -28,6 +30,7 @@ class PairSource:
         seed: Any whole number.
         multichannel: The last axis of every file holds channels.
         labels: Label values to give along, one-hot; none by default.
+        points: Give landmarks along.
 
     Raises:
         InputError: Too few scans, or scans that cannot be read.
@@ -43,6 +46,7 @@ class PairSource:
         seed: int = 0,
         multichannel: bool = False,
         labels: Sequence[int] = (),
+        points: bool = False,
     ) -> None:
         self.subjects = list(subjects)
         if atlas is not None:
@@ -52,7 +56,7 @@ class PairSource:
             raise fail("training scans", len(self.subjects), "at least 2, to make a pair")
         self.percentiles = tuple(percentiles)
         self.seed, self.multichannel = seed, multichannel
-        self.label_values = list(labels)
+        self.label_values, self.with_points = list(labels), points
         self._cache: dict[Any, np.ndarray] = {}
         self.shape = tuple(shape) if shape else self._common_shape()
         self.channels = self.image(self._everyone()[0]).shape[-1]
@@ -96,6 +100,17 @@ class PairSource:
             self._cache[key] = centred(volume, self.shape).data[..., None].astype(np.int32)
         return self._cache[key]
 
+    def points(self, subject: Subject) -> np.ndarray:
+        """``[P, N]`` float32, voxels; read once."""
+        if subject.points is None:
+            raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
+        key = ("points", subject.points)
+        if key not in self._cache:
+            grid = centred(canonical(self._load(subject)[0]), self.shape).affine
+            world = read_points(subject.points, len(self.shape)).positions
+            self._cache[key] = transform_points(np.linalg.inv(grid), world).astype(np.float32)
+        return self._cache[key]
+
     def one_hot(self, subject: Subject) -> np.ndarray:
         """``[*shape, K]`` float32, one channel for each of the label values."""
         return (self.labels(subject) == np.array(self.label_values)).astype(np.float32)
@@ -118,11 +133,14 @@ class PairSource:
         Returns:
             A dataset of ``(step, batch)``: int64 ``[]`` and float32 ``moving`` and
             ``fixed`` ``[batch_size, *shape, C]``; with label values also
-            ``moving_labels`` and ``fixed_labels`` ``[batch_size, *shape, K]``.
+            ``moving_labels`` and ``fixed_labels`` ``[batch_size, *shape, K]``, with
+            landmarks ``moving_points`` and ``fixed_points`` ``[batch_size, P, N]``.
         """
-        parts = {"": (self.image, self.channels)}
+        parts: dict[str, tuple[Any, tuple[Any, ...]]] = {"": (self.image, (*self.shape, self.channels))}
         if self.label_values:
-            parts["_labels"] = (self.one_hot, len(self.label_values))
+            parts["_labels"] = (self.one_hot, (*self.shape, len(self.label_values)))
+        if self.with_points:
+            parts["_points"] = (self.points, (None, len(self.shape)))
 
         def load(step: np.int64) -> list[np.ndarray]:
             pairs = [self.draw(int(step), i) for i in range(batch_size)]
@@ -132,10 +150,9 @@ class PairSource:
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             arrays = iter(tf.numpy_function(load, [step], [tf.float32] * (2 * len(parts))))
             out = {}
-            for ending, (_, channels) in parts.items():
+            for ending, (_, shape) in parts.items():
                 for side in ("moving", "fixed"):
-                    shape = (batch_size, *self.shape, channels)
-                    out[side + ending] = tf.ensure_shape(next(arrays), shape)
+                    out[side + ending] = tf.ensure_shape(next(arrays), (batch_size, *shape))
             return step, out
 
         steps = tf.data.Dataset.range(start, stop)

@@ -18,7 +18,7 @@ CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
 
 @dataclass(frozen=True)
 class Subject:
-    """The files of one scan: its image and, perhaps, its label map.
+    """The files of one scan: its image and, perhaps, its label map and its landmarks.
 
     >>> Subject(Path("a/scan.nii.gz")).name
     'scan.nii.gz'
@@ -26,6 +26,7 @@ class Subject:
 
     image: Path
     labels: Path | None = None
+    points: Path | None = None
 
     @property
     def name(self) -> str:
@@ -113,7 +114,9 @@ class DatasetFolder:
     """A folder with a `dataset.json` as the Decathlon and Learn2Reg write it.
 
     Args:
-        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr`.
+        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr` and perhaps
+            `landmarksTr` (a CSV file ``x,y,z`` a scan: millimetres, the same
+            points in the same order everywhere).
         content: The parsed file.
     """
 
@@ -183,7 +186,8 @@ class DatasetFolder:
         if not image.is_file():
             raise fail(f"{self.root}/dataset.json", f"{entry} without the file {image}", "an existing file")
         labels = self.root / "labelsTr" / name
-        return Subject(image, labels if labels.is_file() else None)
+        points = self.root / "landmarksTr" / (name.split(".")[0] + ".csv")
+        return Subject(image, *(path if path.is_file() else None for path in (labels, points)))
 
 
 def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:

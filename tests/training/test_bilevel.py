@@ -185,6 +185,37 @@ def test_landmarks():
     assert float(out) == pytest.approx(expected, rel=1e-5)
 
 
+def with_landmarks(scans, folder, counts=(3, 3, 3, 3)):
+    """A copy of the scans without labels, with points."""
+    shutil.copytree(scans, folder)
+    shutil.rmtree(folder / "labelsTr")
+    (folder / "landmarksTr").mkdir()
+    rng = np.random.default_rng(0)
+    for i, count in enumerate(counts):
+        lines = [f"{x:.3f},{y:.3f}" for x, y in rng.uniform(3, 11, (count, 2))]
+        (folder / "landmarksTr" / f"{i}.csv").write_text("\n".join(["x,y", *lines]), encoding="utf-8")
+    return folder
+
+
+def test_landmarks_of_files_tune_the_weights(scans, tmp_path):
+    folder = with_landmarks(scans, tmp_path / "scans")
+    run = tmp_path / "run"
+    train(config(folder, run, upper="landmarks"), quiet=True)
+    rows = table(run, "weights.csv")
+    assert rows[-1]["weight_regularity"] != pytest.approx(0.1, rel=1e-3)
+    # Random points are some voxels apart.
+    assert all(1 < row["upper"] < 10 for row in rows)
+
+
+def test_landmarks_that_do_not_belong_together(scans, tmp_path):
+    folder = with_landmarks(scans, tmp_path / "scans", (3, 2, 3, 3))
+    with pytest.raises(InputError, match=r"3 landmarks, and 2 of 1\.npz"):
+        train(config(folder, tmp_path / "run", upper="landmarks"), quiet=True)
+    (folder / "landmarksTr" / "1.csv").unlink()
+    with pytest.raises(InputError, match="no landmarks"):
+        train(config(folder, tmp_path / "run", upper="landmarks"), quiet=True)
+
+
 def test_label_free_upper_objective_sees_folding():
     image = tf.random.stateless_uniform([1, 12, 12, 1], [0, 1])
     upper = UpperObjective("label-free", 5)
