@@ -13,6 +13,7 @@ _LINES = {
     "similarity_after": "local correlation after   {:.3f}",
     "mean_displacement_mm": "mean displacement         {:.2f} mm",
     "folding_percent": "folded voxels             {:.3f} %",
+    "seconds_a_step": "a refinement step         {:.3f} s",
     "seconds": "time                      {:.1f} s",
 }
 
@@ -79,7 +80,8 @@ def run(options: argparse.Namespace) -> None:
     if options.figure:
         _figure(options.figure, moving, fixed, result, registrar)
     for key, line in _LINES.items():
-        print(line.format(result.report[key]))
+        if key in result.report:
+            print(line.format(result.report[key]))
     for doubt in result.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
 

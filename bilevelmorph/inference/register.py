@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, 
 from bilevelmorph.volumes.volume import Volume
 
 if TYPE_CHECKING:
+    from bilevelmorph.inference.predictor import Predictor
     from bilevelmorph.inference.refiner import Refiner
     from bilevelmorph.inference.uncertainty import Uncertainty
     from bilevelmorph.networks.base import RegistrationNetwork
@@ -93,11 +93,17 @@ class Registrar:
         self.start = start or options.get("grid", "header")
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape = options.get("shape")
-        self.compiled = compiled or instance_steps > 0
-        self.refiner = self._make_refiner(instance_steps)
+        refiner = self._make_refiner(instance_steps)
         self.uncertainty = self._make_uncertainty(samples)
-        self._predict: Callable[..., Any] | None = None
-        self._grids: set[tuple[int, ...]] = set()
+        self.predictor = self._make_predictor(refiner, compiled)
+
+    def _make_predictor(self, refiner: Refiner | None, compiled: bool) -> Predictor | None:
+        if self.network is None:
+            return None
+        from bilevelmorph.inference.predictor import Predictor
+
+        # Refinement is worth compiling for in any case.
+        return Predictor(self.network, refiner, compiled or refiner is not None)
 
     def _make_refiner(self, steps: int) -> Refiner | None:
         positive("--instance-steps", steps, zero=True, whole=True)
@@ -146,7 +152,8 @@ class Registrar:
         source = normalise(moving.data, self.percentiles)
         source = resample(moving.with_data(source), work.shape, work.affine, affine).data
         target = work.data
-        step, back = self._deform(source, target, inverse)
+        found = self.predictor(source, target, inverse) if self.predictor is not None else None
+        step = None if found is None else found.displacement
         displacement = self._to_native(step, work, fixed, affine)
         moved = warp_volume(moving, displacement, fixed.affine)
         seconds = time.perf_counter() - began
@@ -154,10 +161,13 @@ class Registrar:
             Volume(moved.data, fixed.affine, "image", moving.name, fixed.header), displacement, affine, {}
         )
         if inverse:
+            back = None if found is None else found.inverse
             result.inverse = self._inverse(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
         self._report(result, moving, fixed, region, seconds)
+        if found is not None and found.seconds_a_step is not None:
+            result.report["seconds_a_step"] = found.seconds_a_step
         return result
 
     def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
@@ -182,37 +192,6 @@ class Registrar:
             return work
         shape = [usual if n <= usual else n for n, usual in zip(work.shape, self.shape, strict=True)]
         return centred(work, shape)
-
-    def _deform(
-        self, source: np.ndarray, target: np.ndarray, inverse: bool
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if self.network is None:
-            return None, None
-        import tensorflow as tf
-
-        from bilevelmorph.ops import xla
-
-        moving, fixed = (tf.constant(x[None, ..., None]) for x in (source, target))
-        if self.compiled and source.shape in self._grids:
-            self._predict = self._predict or tf.function(self._estimate, autograph=False)
-            fields = self._predict(moving, fixed, inverse)
-        else:
-            with xla.using("off"):
-                fields = self._estimate(moving, fixed, inverse)
-        self._grids.add(source.shape)
-        fields = [f.numpy()[0] for f in fields]
-        return fields[0], fields[1] if inverse else None
-
-    def _estimate(self, moving: Any, fixed: Any, inverse: bool) -> tuple[Any, ...]:
-        """Displacement, and inverse where it is wanted, on the work grid."""
-        from bilevelmorph.ops.grid import crop
-
-        fields = self.network.fields(moving, fixed, training=False)
-        if self.refiner is not None:
-            fields, _, _ = self.refiner(fields, moving, fixed)
-        shape = fixed.shape.as_list()[1:-1]
-        forward = crop(fields.displacement, shape)
-        return (forward, crop(fields.inverse(), shape)) if inverse else (forward,)
 
     @staticmethod
     def _spread(uncertainty: Uncertainty, source: np.ndarray, work: Volume, fixed: Volume) -> Volume:

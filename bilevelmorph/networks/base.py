@@ -46,6 +46,10 @@ class RegistrationNetwork(keras.Model):
         self.preprocessing = dict(preprocessing or {})
         self.objective = dict(objective or {})
 
+    # Squarings of its integration, and how it resizes fields; see `Fields`.
+    int_steps: int
+    align: str = "centres"
+
     @property
     def multiple(self) -> int:
         """Sizes that `estimate` sees are multiples of this."""

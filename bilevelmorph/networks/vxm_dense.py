@@ -105,6 +105,8 @@ class VxmDense(RegistrationNetwork):
             self.log_sigma.bias_initializer = keras.initializers.Constant(-10.0)
             self.noise = keras.random.SeedGenerator(0)
 
+    align = "corners"
+
     @property
     def multiple(self) -> int:
         return 2 ** len(self.encoder_widths)
@@ -163,10 +165,10 @@ class VxmDense(RegistrationNetwork):
                 velocity = velocity + tf.exp(log_variance / 2) * noise
         full = spatial_shape(fixed)
         half = [n // self.int_resolution for n in full]
-        velocity = resize_field(velocity, half, align="corners")
+        velocity = resize_field(velocity, half, align=self.align)
         step = integrate(velocity, self.int_steps) if self.int_steps else velocity
-        displacement = resize_field(step, full, align="corners")
-        return Fields(displacement, [velocity], [], self.int_steps, "corners", extra)
+        displacement = resize_field(step, full, align=self.align)
+        return Fields(displacement, [velocity], [], self.int_steps, self.align, extra)
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
         moving, fixed = self.split(inputs)

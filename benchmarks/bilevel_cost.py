@@ -1,0 +1,112 @@
+"""What a bilevel step costs, in plain training steps and in memory.
+
+A bilevel step is one step of the network and one of the loss weights, on one
+batch each. Times are medians of interleaved rounds in one process, after
+compilation; memory is the peak of a process of its own for each kind of step,
+less what a process holds before its first step.
+Run: python benchmarks/bilevel_cost.py [--rounds 7] [--shape 48 64 48]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+STRATEGIES = ("first-order", "one-step-differences", "one-step")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--shape", type=int, nargs=3, default=[48, 64, 48])
+    parser.add_argument("--scales", type=int, nargs="+", default=[8, 4, 2])
+    parser.add_argument("--memory-of", choices=("plain", *STRATEGIES), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
+    """A function for the plain step, and one for the upper step of each strategy."""
+    import keras
+    import tensorflow as tf
+
+    from bilevelmorph.bilevel import STRATEGIES as ALL
+    from bilevelmorph.losses.energy import Energy
+    from bilevelmorph.networks import PropagationNetwork
+    from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+    from bilevelmorph.training.loss_weights import LossWeights
+    from bilevelmorph.volumes.phantoms import smooth_noise
+
+    keras.utils.set_random_seed(0)
+    first, second = (smooth_noise(options.shape, 3, 1, tf.constant([0, k])) for k in (1, 2))
+    batch = {"moving": tf.nn.sigmoid(first), "fixed": tf.nn.sigmoid(second)}
+    labels = {f"{k}_labels": tf.cast(tf.concat([v > 0.5, v > 0.7], -1), tf.float32) for k, v in batch.items()}
+    network = PropagationNetwork(
+        3, options.scales, ([8], [16, 16], [32, 32], [32, 32]), [32, 16], [16, 16], 1, guides=["argmin"]
+    )
+    out = {}
+    for strategy in strategies:
+        weights = LossWeights({"similarity": 1.0, "regularity": 1.0}, ["similarity"])
+        trainer = BilevelTrainer(network, Energy("ncc", 5, weights=weights))
+        trainer.compile(keras.optimizers.Adam(1e-4), strategy=ALL[strategy]())
+        if not out:
+            out["plain"] = lambda step=trainer._steps[0]: step(tf.constant(0, tf.int64), batch)
+        if strategy != "plain":
+            out[strategy] = lambda step=trainer._upper: step(tf.constant(0, tf.int64), batch, batch | labels)
+    return out
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Print the rise of this process's peak over a few steps, MiB."""
+    kind = options.memory_of
+    work = jobs(options, ("first-order" if kind == "plain" else kind,))
+    before = peak()
+    for _ in range(3):
+        work["plain"]()
+        if kind != "plain":
+            work[kind]()
+    print(json.dumps({"mib": peak() - before}))
+
+
+def main() -> None:
+    options = parse()
+    if options.memory_of:
+        return memory(options)
+    rises = {}
+    for kind in ("plain", *STRATEGIES):
+        command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", kind]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rises[kind] = json.loads(done.stdout.splitlines()[-1])["mib"]
+    import numpy as np
+
+    work = jobs(options, STRATEGIES)
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for round_ in range(options.rounds + 2):
+        for name, run in work.items():
+            began = time.perf_counter()
+            {k: np.asarray(v) for k, v in run().items()}
+            if round_ > 1:
+                seconds[name].append(time.perf_counter() - began)
+    plain = float(np.median(seconds["plain"]))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.shape}")
+    print(f"plain step {1000 * plain:.0f} ms, {rises['plain']:.0f} MiB")
+    for name in STRATEGIES:
+        upper = float(np.median(seconds[name]))
+        ratio, room = (plain + upper) / plain, rises[name] / rises["plain"]
+        print(
+            f"{name:<22} bilevel step {1000 * (plain + upper):.0f} ms, {ratio:.2f} times; memory {room:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Do tuned loss weights depend on where they began? And do they where the upper loss contains them?
+
+Trains one small network from one set of weights with several starting values of
+the regularity, spread over two orders of magnitude, tuned for the Dice of
+validation pairs; then with the papers' upper objective, which contains the
+weights. Draws both families of trajectories. Runs that are already there are
+not run again.
+Run: python benchmarks/self_tuning.py --data DIR --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+STARTS = (0.1, 1.0, 10.0)
+NETWORK = {
+    "network": "propagation",
+    "scales": (8, 4, 2),
+    "encoder": ((8,), (16, 16), (24, 24), (24, 24)),
+    "matching": (24, 16),
+    "regularization": (12,),
+    "radius": (1,),
+    "guides": ("argmin",),
+    "image_loss": "ncc",
+    "window": 5,
+    "clip_norm": 5.0,
+}
+
+
+def train_once(folder: Path, **options: object) -> Path:
+    """Train unless done; the folder."""
+    from bilevelmorph.config import TrainingConfig
+    from bilevelmorph.training.run import train
+
+    config = TrainingConfig.from_dict({**NETWORK, **options, "model_dir": str(folder)})
+    if not (folder / f"{config.epochs:04d}.keras").is_file():
+        train(config)
+    return folder
+
+
+def last(folder: Path) -> dict[str, float]:
+    with (folder / "weights.csv").open(newline="", encoding="utf-8") as stream:
+        return {k: float(v) for k, v in list(csv.DictReader(stream))[-1].items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder with a dataset.json")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
+    parser.add_argument("--epochs", type=int, default=6, help="bilevel epochs of 100 steps")
+    parser.add_argument("--strategy", default="one-step-differences")
+    parser.add_argument("--upper-lr", type=float, default=0.1)
+    parser.add_argument("--upper-every", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    options = parser.parse_args()
+    out = Path(options.out)
+    common = {"data": options.data, "val_pairs": 40, "val_every": 3}
+    warm = train_once(out / "warm", **common, lambda_weight=1.0, lr=1e-3, epochs=options.warm_epochs)
+    runs = {}
+    for upper in ("dice", "weighted"):
+        for start in STARTS:
+            runs[upper, start] = train_once(
+                out / f"{upper}_{start:g}",
+                **common,
+                load_weights=str(warm / f"{options.warm_epochs:04d}.keras"),
+                lambda_weight=start,
+                lr=options.lr,
+                epochs=options.epochs,
+                bilevel=True,
+                upper=upper,
+                strategy=options.strategy,
+                upper_lr=options.upper_lr,
+                upper_every=options.upper_every,
+                warmup=0,
+                freeze=("similarity",),
+            )
+    from bilevelmorph.report.trajectories import trajectory_figure
+
+    for upper, title in (("dice", "tuned for Dice"), ("weighted", "the papers' upper loss, weights inside")):
+        tables = {f"from {s:g}": runs[upper, s] / "weights.csv" for s in STARTS}
+        trajectory_figure(out / f"{upper}.png", tables, title)
+        ends = [last(runs[upper, s])["weight_regularity"] for s in STARTS]
+        print(f"{title}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}")
+
+
+if __name__ == "__main__":
+    main()
