@@ -16,6 +16,7 @@ COMMANDS = {
     "warp-points": "apply a displacement to points",
     "train": "train a network on your scans",
     "evaluate": "score a model over pairs with label maps",
+    "export": "write a model for other runtimes",
     "models": "list the bundled models, or show a model's card",
     "demo": "register a synthetic pair made from real anatomy",
 }

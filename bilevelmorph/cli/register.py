@@ -18,6 +18,10 @@ _LINES = {
 }
 
 
+# Those of `bilevelmorph.volumes.warps`, which the help must not import; a test compares them.
+_FORMATS = ("voxelmorph", "itk")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """VoxelMorph's flags, and ours."""
     add = parser.add_argument
@@ -26,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--moved", required=True, help="where to write the moved image (nii, nii.gz, npz)")
     add("--warp", help="where to write the displacement, affine part included (nii, nii.gz, npz)")
     add("--inverse-warp", help="where to write the inverse displacement, on the moving grid")
+    add(
+        "--warp-format",
+        choices=_FORMATS,
+        default="voxelmorph",
+        help="of both: voxels, or as ITK, ANTs, Slicer",
+    )
+    add("--affine-file", help="where to write the linear part for ITK and ANTs (txt, mat, tfm)")
     add("--model", default="general", help="bundled model or .keras file")
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
@@ -48,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     _check_outputs(options)
     from bilevelmorph.volumes.files import load_volume, save_volume
     from bilevelmorph.volumes.geometry import warp_volume
+    from bilevelmorph.volumes.itk import save_itk_affine
     from bilevelmorph.volumes.warps import save_warp
 
     moving, fixed = load_volume(options.moving), load_volume(options.fixed)
@@ -72,9 +84,11 @@ def run(options: argparse.Namespace) -> None:
     if seg is not None:
         save_volume(options.moved_seg, warp_volume(seg, result.displacement, fixed.affine))
     if options.warp:
-        save_warp(options.warp, result.displacement, fixed.affine)
+        save_warp(options.warp, result.displacement, fixed.affine, options.warp_format)
     if result.inverse is not None:
-        save_warp(options.inverse_warp, result.inverse, moving.affine)
+        save_warp(options.inverse_warp, result.inverse, moving.affine, options.warp_format)
+    if options.affine_file:
+        save_itk_affine(options.affine_file, result.affine, fixed.ndims)
     if result.uncertainty is not None:
         save_volume(options.uncertainty or beside(options.moved, "uncertainty"), result.uncertainty)
     if options.figure:
@@ -98,8 +112,14 @@ def beside(path: str, word: str) -> str:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse outputs that cannot be written before the work is done."""
-    endings = {"moved": (".nii", ".nii.gz", ".npz"), "figure": (".png",)}
-    for name in ("moved", "moved_seg", "warp", "inverse_warp", "uncertainty", "figure"):
+    endings: dict[str, tuple[str, ...]] = {
+        "moved": (".nii", ".nii.gz", ".npz"),
+        "figure": (".png",),
+        "affine_file": (".txt", ".mat", ".tfm"),
+    }
+    if options.warp_format == "itk":
+        endings |= dict.fromkeys(("warp", "inverse_warp"), (".nii", ".nii.gz"))
+    for name in ("moved", "moved_seg", "warp", "inverse_warp", "uncertainty", "figure", "affine_file"):
         value = getattr(options, name)
         if not value:
             continue

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """VoxelMorph's flags, and ours."""
     add = parser.add_argument
     add("--moving", required=True, help="image or label map to be moved")
-    add("--warp", required=True, help="displacement that `register` wrote")
+    add("--warp", required=True, help="displacement that `register`, ITK or ANTs wrote")
     add("--moved", required=True, help="where to write the result (nii, nii.gz, npz)")
     add(
         "--kind",

@@ -14,32 +14,50 @@ from bilevelmorph.volumes.geometry import sample_field, transform_points
 from bilevelmorph.volumes.volume import check_affine
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
+WARP_FORMATS = ("voxelmorph", "itk")
 
 
-def save_warp(path: str | Path, displacement: np.ndarray, affine: np.ndarray) -> None:
+def save_warp(
+    path: str | Path, displacement: np.ndarray, affine: np.ndarray, form: str = "voxelmorph"
+) -> None:
     """Write a displacement; the file appears whole or not at all.
 
     Args:
-        path: nii, nii.gz, or npz (arrays `warp` and `affine`).
+        path: nii, nii.gz, or (for ``"voxelmorph"``) npz, arrays `warp` and `affine`.
         displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
         affine: ``[4, 4]`` of that grid.
+        form: ``"voxelmorph"`` writes the voxels as they are, ``[X, Y, Z, 3]``;
+            ``"itk"`` millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
+            ANTs and 3D Slicer read them.
     """
+    one_of("--warp-format", form, WARP_FORMATS)
     ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
     data = np.asarray(displacement, np.float32)
+    if form == "itk" and ending == ".npz":
+        raise fail(str(path), "npz for a warp of ITK's form", "nii or nii.gz")
     with replacing(path) as temporary:
         if ending == ".npz":
             np.savez_compressed(temporary, warp=data, affine=affine)
             return
-        if data.shape[-1] == 2:
+        if form == "itk":
+            data = (data @ _voxels_to_lps(affine, data.shape[-1])).astype(np.float32)
+            data = data.reshape(*data.shape[:-1], *[1] * (5 - data.ndim), data.shape[-1])
+        elif data.shape[-1] == 2:
             data = data[:, :, None]
         image = nib.Nifti1Image(data, affine)
-        image.header.set_intent("vector", name="voxel displacement")
+        image.header.set_intent("vector", name="voxel displacement" if form == "voxelmorph" else "")
         image.header.set_xyzt_units("mm")
         nib.save(image, temporary)
 
 
+def _voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:
+    """``[N, N]``, to be multiplied from the right: voxel displacements become millimetres along L, P, S."""
+    flip = np.diag([-1.0, -1.0, 1.0][:ndims])
+    return (flip @ np.asarray(affine, float)[:ndims, :ndims]).T
+
+
 def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read what `save_warp` wrote.
+    """Read what `save_warp` wrote, or ITK or ANTs, whose files have five axes.
 
     Returns:
         ``[*S, N]`` float32 and its ``[4, 4]`` affine.
@@ -65,16 +83,21 @@ def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise fail(str(path), f"a file that cannot be read ({reason})", "a warp") from error
+    physical = data.ndim == 5 and data.shape[3] == 1
+    if physical:
+        data = data[:, :, :, 0]
     if data.ndim == 4 and data.shape[2] == 1 and data.shape[-1] == 2:
         data = data[:, :, 0]
     if data.ndim not in (3, 4) or data.shape[-1] != data.ndim - 1:
         shape = "x".join(map(str, data.shape))
-        raise fail(str(path), f"an array of {shape}", "voxel displacements X x Y x Z x 3")
+        raise fail(str(path), f"an array of {shape}", "displacements X x Y x Z (x 1) x 3")
     if not np.issubdtype(data.dtype, np.floating) and not np.issubdtype(data.dtype, np.integer):
         raise fail(str(path), f"{data.dtype} values", "displacements")
     if not np.isfinite(data).all():
         raise fail(str(path), "NaN or infinite displacements", "finite ones")
     check_affine(affine, str(path))
+    if physical:
+        data = data @ np.linalg.inv(_voxels_to_lps(affine, data.shape[-1]))
     return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
 
 

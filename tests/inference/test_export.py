@@ -1,0 +1,99 @@
+"""Exported models: the same numbers without any of our code, and outputs that are never overwritten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bilevelmorph.cli.main import main
+from bilevelmorph.inference.serving import Serving, normalise
+from bilevelmorph.networks import PropagationNetwork, VxmDense
+from bilevelmorph.volumes import preprocessing
+
+# Runs where nothing of ours or of VoxelMorph can be imported.
+ALONE = """
+import sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("bilevelmorph", "voxelmorph", "neurite"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy as np, tensorflow as tf
+folder, arrays = sys.argv[1:]
+model = tf.saved_model.load(folder)
+with np.load(arrays) as a:
+    pair = {k: tf.constant(a[k]) for k in ("moving", "fixed")}
+    out = model.signatures["register"](**pair)
+    same = model.signatures["serving_default"](**pair)
+    moved = model.signatures["warp"](
+        image=tf.constant(a["labels"]), displacement=out["displacement"], nearest=tf.constant(True))
+np.savez(arrays + ".out.npz", labels=moved["moved"], default=same["displacement"], **out)
+"""
+
+
+def make(kind):
+    keras.utils.set_random_seed(0)
+    if kind == "propagation":
+        network = PropagationNetwork(
+            3, (4, 2), ((), (4,), (4,)), (4,), (4,), 1, guides=["argmin", "gradient"]
+        )
+    else:
+        network = VxmDense(3, [[4, 4], [4, 4]], int_steps=3)
+    network.build()
+    return network
+
+
+@pytest.mark.parametrize("percentiles", [(0.5, 99.5), (0, 100), (10, 60)])
+@pytest.mark.parametrize("shape", [(7, 9), (5, 6, 4)])
+def test_normalisation_is_that_of_the_files(percentiles, shape):
+    images = np.random.default_rng(0).gamma(1, 300, (3, *shape, 1)).astype(np.float32)
+    images[2] = 5
+    expected = [preprocessing.normalise(x, percentiles) for x in images]
+    np.testing.assert_allclose(normalise(tf.constant(images), percentiles), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["propagation", "vxm"])
+def test_a_savedmodel_needs_tensorflow_alone(tmp_path, kind, rng):
+    network = make(kind)
+    network.save(tmp_path / "model.keras")
+    command = ["export", "--model", str(tmp_path / "model.keras"), "--out", str(tmp_path / "saved")]
+    assert main(command) == 0
+    pair = {k: rng.gamma(1, 300, (2, 13, 10, 11, 1)).astype(np.float32) for k in ("moving", "fixed")}
+    labels = rng.integers(0, 4, (2, 13, 10, 11, 1)).astype(np.float32)
+    np.savez(tmp_path / "arrays", **pair, labels=labels)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path / "saved"), str(tmp_path / "arrays.npz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    serving = Serving(network)
+    expected = serving.register(*(tf.constant(x) for x in pair.values()))
+    moved = serving.warp(tf.constant(labels), expected["displacement"], tf.constant(True))["moved"]
+    with np.load(tmp_path / "arrays.npz.out.npz") as found:
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5 * np.abs(value).max())
+        np.testing.assert_allclose(found["default"], found["displacement"], atol=1e-5)
+        assert (found["labels"] == moved).mean() > 0.999
+    assert np.abs(expected["displacement"]).max() > 0
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    make("vxm").save(tmp_path / "model.keras")
+    command = ["export", "--model", str(tmp_path / "model.keras"), "--out"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("precious", encoding="utf-8")
+    for out, message in (("full", "not empty"), ("model.keras", "not empty"), ("no/such", "existing one")):
+        assert main([*command, str(tmp_path / out)]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert message in lines[0]
+    assert (tmp_path / "full" / "file").read_text(encoding="utf-8") == "precious"
+    assert main(["export", "--model", "none-such", "--out", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
