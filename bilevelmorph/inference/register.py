@@ -15,11 +15,13 @@ from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_devia
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.volumes.geometry import (
     outside_of,
+    read_field,
     resample,
     sample_field,
     transform_points,
     voxel_positions,
     warp_volume,
+    whole_shift,
 )
 from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, normalise
 from bilevelmorph.volumes.volume import Volume
@@ -213,9 +215,13 @@ class Registrar:
         there = here
         if step is not None:
             to_work = np.linalg.inv(work.affine) @ fixed.affine
-            at = transform_points(to_work, here)
-            at = at + sample_field(step, at)
-            there = transform_points(np.linalg.inv(to_work), at)
+            shift = whole_shift(to_work, fixed.ndims)
+            if shift is None:
+                at = transform_points(to_work, here)
+                at = at + sample_field(step, at)
+                there = transform_points(np.linalg.inv(to_work), at)
+            else:
+                there = here + read_field(step, shift, fixed.shape)
         world = np.linalg.inv(fixed.affine) @ affine @ fixed.affine
         return (transform_points(world, there) - here).astype(np.float32)
 

@@ -93,8 +93,43 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
         world: ``[4, 4]``, from the output's world to the volume's, millimetres.
     """
     mapping = np.linalg.inv(volume.affine) @ world @ grid
-    data = sample(volume, transform_points(mapping, voxel_positions(shape)))
+    shift = whole_shift(mapping, volume.ndims)
+    if shift is None:
+        data = sample(volume, transform_points(mapping, voxel_positions(shape)))
+    else:
+        data = _shifted(volume.data, shift, shape)
+        data = data.astype(np.float32) if volume.kind == "image" else data
     return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def whole_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
+    """The translation of a map between voxels, where it is nothing but one by whole voxels.
+
+    Args:
+        mapping: ``[4, 4]``.
+        ndims: 2 or 3.
+
+    >>> matrix = np.eye(4)
+    >>> matrix[:3, 3] = 2, -1, 0
+    >>> whole_shift(matrix, 3).tolist()
+    [2, -1, 0]
+    """
+    shift = np.rint(mapping[:ndims, 3])
+    plain = np.eye(ndims + 1)
+    plain[:ndims, -1] = shift
+    found = np.eye(ndims + 1)
+    found[:ndims, :ndims], found[:ndims, -1] = mapping[:ndims, :ndims], mapping[:ndims, 3]
+    return shift.astype(int) if np.allclose(found, plain, rtol=0, atol=1e-6) else None
+
+
+def _shifted(data: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """``out[x] = data[x + shift]``, zero outside."""
+    out = np.zeros(tuple(shape), data.dtype)
+    ranges = [(max(0, -s), min(n, size - s)) for s, n, size in zip(shift, shape, data.shape, strict=True)]
+    if all(a < b for a, b in ranges):
+        into = tuple(slice(a, b) for a, b in ranges)
+        out[into] = data[tuple(slice(a + s, b + s) for (a, b), s in zip(ranges, shift, strict=True))]
+    return out
 
 
 def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -104,6 +139,19 @@ def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
         ndimage.map_coordinates(field[..., c], where, order=1, mode="nearest") for c in range(field.shape[-1])
     ]
     return np.stack(parts, -1)
+
+
+def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`sample_field` at the voxels of a grid that lies a whole shift away.
+
+    >>> read_field(np.arange(4.0)[:, None], np.array([2]), [4])[:, 0].tolist()
+    [2.0, 3.0, 3.0, 3.0]
+    """
+    index = [
+        np.clip(np.arange(n) + s, 0, size - 1)
+        for n, s, size in zip(shape, shift, field.shape[:-1], strict=True)
+    ]
+    return field[np.ix_(*index)]
 
 
 def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:

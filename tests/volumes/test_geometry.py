@@ -13,12 +13,14 @@ from bilevelmorph.volumes import Volume
 from bilevelmorph.volumes.geometry import (
     centre_translation,
     outside_of,
+    read_field,
     resample,
     sample,
     sample_field,
     transform_points,
     voxel_positions,
     warp_volume,
+    whole_shift,
 )
 from bilevelmorph.volumes.preprocessing import canonical, centred
 
@@ -181,3 +183,28 @@ def test_transform_points(rng, n):
     points = rng.normal(size=(2, 5, n))
     full = np.concatenate([points, np.zeros((2, 5, 3 - n)), np.ones((2, 5, 1))], -1)
     np.testing.assert_allclose(transform_points(matrix, points), (full @ matrix.T)[..., :n])
+
+
+@pytest.mark.parametrize("kind", ["image", "labels"])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (2, -1, 3), (-4, 5, 0), (40, 0, 0)])
+def test_whole_shifts_are_read_as_they_would_be_sampled(rng, kind, shift):
+    data = rng.integers(1, 9, (7, 8, 6)).astype(np.float32 if kind == "image" else np.uint8)
+    volume, grid = Volume(data, np.eye(4), kind), np.eye(4)
+    grid[:3, 3] = shift
+    at = np.moveaxis(np.indices((6, 9, 5)), 0, -1) + np.array(shift, float)
+    found = resample(volume, (6, 9, 5), grid, np.eye(4)).data
+    np.testing.assert_array_equal(found, sample(volume, at))
+    assert found.dtype == sample(volume, at).dtype
+    field = rng.normal(size=(7, 8, 6, 3))
+    np.testing.assert_allclose(
+        read_field(field, np.array(shift), (6, 9, 5)), sample_field(field, at), atol=1e-12
+    )
+
+
+def test_what_is_no_whole_shift():
+    matrix = np.eye(4)
+    assert whole_shift(matrix, 3).tolist() == [0, 0, 0]
+    for change in ((0, 3, 0.5), (1, 1, 1.001), (0, 1, 0.01), (2, 2, -1.0)):
+        other = matrix.copy()
+        other[change[0], change[1]] = change[2]
+        assert whole_shift(other, 3) is None
