@@ -2,9 +2,11 @@
 
 import keras  # noqa: F401  first, so that registration begins with nothing half imported
 
+from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.compose_transform import ComposeTransform
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
+from bilevelmorph.layers.mixed_op import MixedOp
 from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.layers.regularization import Regularization
@@ -13,9 +15,11 @@ from bilevelmorph.layers.spatial_transformer import SpatialTransformer
 from bilevelmorph.layers.vec_int import VecInt
 
 __all__ = [
+    "Cell",
     "ComposeTransform",
     "DataMatching",
     "FeatureEncoder",
+    "MixedOp",
     "ProbabilisticEncoder",
     "Propagation",
     "Regularization",

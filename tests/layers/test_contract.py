@@ -63,6 +63,22 @@ CASES = {
         {"ndims": 2, "widths": [[4], [4, 6], [8]], "scales": [1, 4]},
         lambda s: [(*s, 2)],
     ),
+    "mixed-op": Case(
+        "MixedOp",
+        {
+            "ndims": 2,
+            "filters": 3,
+            "operations": ["conv1", "conv3", "sep3", "dil3", "skip"],
+            "temperature": 0.7,
+        },
+        lambda s: [(*s, 2)],
+    ),
+    "fixed-op": Case("MixedOp", {"ndims": 2, "filters": 3, "operations": ["sep5"]}, lambda s: [(*s, 2)]),
+    "cell": Case(
+        "Cell",
+        {"ndims": 2, "filters": 3, "operations": [["conv1", "conv3"], ["skip"], ["dil3", "conv3"]]},
+        lambda s: [(*s, 2)],
+    ),
     "encoder-skipping": Case("FeatureEncoder", {"ndims": 2, "widths": [[], [4]]}, lambda s: [(*s, 1)]),
     "encoder-descriptor": Case(
         "FeatureEncoder",

@@ -1,0 +1,181 @@
+"""One layer whose operation is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.checks import fail, one_of, positive, spatial_rank
+from bilevelmorph.layers.convolution import SLOPE
+from bilevelmorph.ops.kernels import compose_separable, dilate, embed, identity_kernel
+
+OPERATIONS = ("skip", "conv1", "conv3", "conv5", "conv7", "sep3", "sep5", "sep7", "dil3", "dil5", "dil7")
+DILATION = 2
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class MixedOp(keras.layers.Layer):
+    """A softmax mixture of operations, then bias and leaky ReLU; of one operation, just that.
+
+    Every operation is linear, so the mixture of the operations is one convolution
+    with the mixture of their kernels, and costs as much as the largest of them.
+
+    Args:
+        ndims: 2 or 3.
+        filters: Channels of the output.
+        operations: Names out of `OPERATIONS`: ``convK`` of kernel size K, ``sepK``
+            K-tap convolutions along one axis after the other, ``dilK`` of K taps
+            at distance 2, ``skip`` the input itself.
+        temperature: Of the softmax; lower is more decided.
+
+    The logits `alpha` are not trainable weights: the trainer of the architecture
+    moves them, no other does.
+
+    Input: ``[B, *S, C]``. Output: ``[B, *S, filters]``.
+
+    Reference: Fan et al., AutoReg, TIP 2023; Liu et al., DARTS, ICLR 2019.
+
+    >>> MixedOp(2, 4, ["conv1", "conv3", "skip"])(tf.ones([1, 8, 8, 3])).shape.as_list()
+    [1, 8, 8, 4]
+    """
+
+    def __init__(
+        self,
+        ndims: int,
+        filters: int,
+        operations: Sequence[str] = OPERATIONS,
+        temperature: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ndims = spatial_rank("ndims", ndims, (2, 3))
+        self.filters = int(positive("filters", filters, whole=True))
+        self.operations = [one_of("operations", name, OPERATIONS) for name in operations]
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise fail("operations", self.operations, "at least one, each once")
+        self.temperature = positive("temperature", temperature)
+
+    @property
+    def extent(self) -> int:
+        """Voxels that the largest operation spans."""
+        return max(extent_of(name) for name in self.operations)
+
+    def build(self, input_shape: Any) -> None:
+        channels = input_shape[-1]
+        self._kernels = {name: self._add_kernels(name, channels) for name in self.operations}
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        if len(self.operations) > 1:
+            count = (len(self.operations),)
+            self.alpha = self.add_weight(name="alpha", shape=count, initializer="zeros", trainable=False)
+            self.heat = self.add_weight(
+                name="temperature",
+                shape=(),
+                initializer=keras.initializers.Constant(self.temperature),
+                trainable=False,
+            )
+        self.built = True
+
+    def _add_kernels(self, name: str, channels: int) -> list[Any]:
+        """The weights of an operation: none, one kernel, or one factor an axis."""
+        kind, size = _parse(name)
+        if kind == "skip":
+            return []
+        if kind != "sep":
+            shapes = [(*[size] * self.ndims, channels, self.filters)]
+        else:
+            inputs = [channels, *[self.filters] * (self.ndims - 1)]
+            shapes = [(size, n, self.filters) for n in inputs]
+        return [
+            self.add_weight(name=f"{name}_{i}", shape=shape, initializer="he_normal")
+            for i, shape in enumerate(shapes)
+        ]
+
+    @property
+    def probabilities(self) -> tf.Tensor:
+        """Of the operations, ``[len(operations)]``, float32."""
+        if len(self.operations) == 1:
+            return tf.ones([1])
+        return tf.nn.softmax(tf.cast(self.alpha, tf.float32) / tf.cast(self.heat, tf.float32))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        if len(self.operations) == 1:
+            y = self._apply(self.operations[0], x)
+        else:
+            shares = tf.unstack(tf.cast(self.probabilities, x.dtype), len(self.operations))
+            kernels = [self._dense(name, x) for name in self.operations]
+            kernel = tf.add_n([p * k for p, k in zip(shares, kernels, strict=True)])
+            y = tf.nn.convolution(x, kernel, padding="SAME")
+        return tf.nn.leaky_relu(y + tf.cast(self.bias, x.dtype), SLOPE)
+
+    def _dense(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        """An operation as a kernel of the common extent."""
+        kind, _ = _parse(name)
+        parts = [tf.cast(tf.convert_to_tensor(k), x.dtype) for k in self._kernels[name]]
+        if kind == "skip":
+            kernel = tf.constant(identity_kernel(self.ndims, x.shape[-1], self.filters), x.dtype)
+        elif kind == "sep":
+            kernel = compose_separable(parts)
+        else:
+            kernel = dilate(parts[0], DILATION) if kind == "dil" else parts[0]
+        return embed(kernel, self.extent)
+
+    def _apply(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        """An operation by itself, as cheaply as it can be had."""
+        kind, _ = _parse(name)
+        parts = [tf.cast(tf.convert_to_tensor(k), x.dtype) for k in self._kernels[name]]
+        if kind == "skip":
+            surplus = self.filters - x.shape[-1]
+            return (
+                tf.pad(x, [*[[0, 0]] * (self.ndims + 1), [0, surplus]])
+                if surplus > 0
+                else x[..., : self.filters]
+            )
+        if kind == "sep":
+            for axis, part in enumerate(parts):
+                shape = [part.shape[0] if a == axis else 1 for a in range(self.ndims)]
+                x = tf.nn.convolution(x, tf.reshape(part, [*shape, *part.shape[1:]]), padding="SAME")
+            return x
+        return tf.nn.convolution(x, parts[0], padding="SAME", dilations=DILATION if kind == "dil" else 1)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (*tuple(input_shape)[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ndims": self.ndims,
+            "filters": self.filters,
+            "operations": self.operations,
+            "temperature": self.temperature,
+        }
+
+
+def _parse(name: str) -> tuple[str, int]:
+    return ("skip", 1) if name == "skip" else (name[:-1], int(name[-1]))
+
+
+def extent_of(name: str) -> int:
+    """Voxels that an operation spans along every axis.
+
+    >>> extent_of("dil3"), extent_of("sep5"), extent_of("skip")
+    (5, 5, 1)
+    """
+    kind, size = _parse(name)
+    return DILATION * (size - 1) + 1 if kind == "dil" else size
+
+
+def multiply_adds(name: str, ndims: int, inputs: int, outputs: int) -> int:
+    """What an operation costs a voxel.
+
+    >>> multiply_adds("conv3", 3, 8, 16), multiply_adds("sep3", 3, 8, 16), multiply_adds("skip", 3, 8, 16)
+    (3456, 1920, 0)
+    """
+    kind, size = _parse(name)
+    if kind == "skip":
+        return 0
+    if kind == "sep":
+        return size * outputs * (inputs + (ndims - 1) * outputs)
+    return size**ndims * inputs * outputs

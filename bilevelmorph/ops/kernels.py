@@ -1,0 +1,72 @@
+"""Convolution kernels put into larger ones, so that many operations cost one convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def dilate(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
+    """The dense kernel of a dilated convolution.
+
+    Args:
+        kernel: ``[*K, Cin, Cout]``, every K odd.
+        dilation: Distance of its taps.
+
+    Returns:
+        ``[*(dilation * (K - 1) + 1), Cin, Cout]``, zero between the taps.
+
+    >>> dilate(tf.ones([3, 1, 1]), 2)[:, 0, 0].numpy().tolist()
+    [1.0, 0.0, 1.0, 0.0, 1.0]
+    """
+    ndims = len(kernel.shape) - 2
+    for axis in range(ndims):
+        kernel = tf.expand_dims(kernel, axis + 1)
+        gap = [[0, 0]] * (ndims + 3)
+        gap[axis + 1] = [0, dilation - 1]
+        kernel = tf.pad(kernel, gap)
+        shape = kernel.shape.as_list()
+        kernel = tf.reshape(kernel, [*shape[:axis], shape[axis] * dilation, *shape[axis + 2 :]])
+        keep = [slice(None)] * (ndims + 2)
+        keep[axis] = slice(0, shape[axis] * dilation - (dilation - 1))
+        kernel = kernel[tuple(keep)]
+    return kernel
+
+
+def compose_separable(factors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The dense kernel of convolutions along one axis after the other.
+
+    Args:
+        factors: One ``[K, Cin, C]``, ``[K, C, C]``, ... an axis.
+
+    Returns:
+        ``[K, K, ..., Cin, Cout]``.
+
+    >>> compose_separable([tf.ones([3, 1, 1]), tf.fill([3, 1, 1], 2.0)])[0, 0, 0, 0].numpy()
+    2.0
+    """
+    kernel = factors[0]
+    for factor in factors[1:]:
+        kernel = tf.einsum("...io,koc->...kic", kernel, factor)
+    return kernel
+
+
+def embed(kernel: tf.Tensor, extent: int) -> tf.Tensor:
+    """Zeros around a kernel, up to an odd extent along every axis.
+
+    >>> embed(tf.ones([1, 1, 1]), 3)[:, 0, 0].numpy().tolist()
+    [0.0, 1.0, 0.0]
+    """
+    sides = [(extent - k) // 2 for k in kernel.shape[:-2]]
+    return tf.pad(kernel, [*([s, s] for s in sides), [0, 0], [0, 0]])
+
+
+def identity_kernel(ndims: int, inputs: int, outputs: int) -> np.ndarray:
+    """The kernel that passes channels on; missing ones are zero, superfluous ones dropped.
+
+    >>> identity_kernel(1, 2, 2)[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return np.eye(inputs, outputs, dtype=np.float32).reshape(*[1] * ndims, inputs, outputs)
