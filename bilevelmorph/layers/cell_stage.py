@@ -1,0 +1,123 @@
+"""One stage of a searched network: a D cell that sees the match and gives a velocity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.layers.cell import Cell
+from bilevelmorph.layers.convolution import convolution, small_normal
+from bilevelmorph.layers.gated_sum import GatedSum
+from bilevelmorph.layers.propagation import Propagation
+from bilevelmorph.ops.matching import match_cost, soft_argmin
+from bilevelmorph.ops.warping import warp
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class CellStage(keras.layers.Layer):
+    """Match, a D cell, integrate, compose, at one scale.
+
+    The velocity is the shift of least match cost (a soft argmin of learned
+    sharpness) plus what the cell makes of its inputs.
+
+    Args:
+        ndims: 2 or 3.
+        filters: Channels of the cell.
+        operations: For each layer of the cell, the names it chooses from.
+        names: What feeds the cell: ``"features"``, ``"cost"``, ``"coarser"``.
+        searched: Whether inputs, length and the stage itself are searched.
+        radius: Shifts at which the match cost is taken, at least 1.
+        int_steps: Squarings.
+
+    Input: ``[fixed, moving, displacement]`` and, where it is among `names`, what
+    the next coarser stage gave last: features ``[B, *S, C]`` twice, voxels
+    ``[B, *S, N]``, ``[B, *S, C']``. Output: the displacement after the stage, the
+    velocity, and what the cell gave, ``[B, *S, filters]``.
+
+    Reference: Fan et al., AutoReg, TIP 2023.
+
+    >>> f, u = tf.ones([1, 8, 8, 4]), tf.zeros([1, 8, 8, 2])
+    >>> [x.shape.as_list() for x in CellStage(2, 6, [["conv3"]], ["cost"])([f, f, u])]
+    [[1, 8, 8, 2], [1, 8, 8, 2], [1, 8, 8, 6]]
+    """
+
+    def __init__(
+        self,
+        ndims: int,
+        filters: int,
+        operations: Sequence[Sequence[str]],
+        names: Sequence[str],
+        searched: bool = False,
+        radius: int = 1,
+        int_steps: int = 7,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ndims, self.radius, self.int_steps, self.searched = ndims, radius, int_steps, searched
+        policy = self.dtype_policy
+        self.feed = GatedSum(ndims, filters, names, searched, name="feed", dtype=policy)
+        self.cell = Cell(ndims, filters, operations, deep=not searched, name="cell", dtype=policy)
+        self.head = convolution(
+            ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=policy
+        )
+
+    def build(self, input_shape: Any) -> None:
+        fixed = tuple(input_shape[0])
+        shapes = {
+            "features": (*fixed[:-1], 2 * fixed[-1] + self.ndims),
+            "cost": (*fixed[:-1], (2 * self.radius + 1) ** self.ndims),
+        }
+        if len(input_shape) > 3:
+            shapes["coarser"] = tuple(input_shape[3])
+        self.feed.build(shapes)
+        hidden = self.feed.compute_output_shape(shapes)
+        self.cell.build(hidden)
+        self.head.build(hidden)
+        start = keras.initializers.Constant(2.0)
+        self.log_argmin = self.add_weight(name="log_argmin", shape=(), initializer=start)
+        if self.searched:
+            one = keras.initializers.Constant(1.0)
+            self.gate = self.add_weight(name="gate", shape=(), initializer=one, trainable=False)
+        self.built = True
+
+    @property
+    def probability(self) -> tf.Tensor:
+        """That the stage is there, float32."""
+        return tf.sigmoid(tf.cast(self.gate, tf.float32)) if self.searched else tf.ones([])
+
+    def call(self, inputs: Any) -> list[tf.Tensor]:
+        fixed, moving, displacement = inputs[:3]
+        displacement = tf.cast(displacement, tf.float32)
+        moved = warp(moving, displacement)
+        cost = match_cost(fixed, moved, self.radius)
+        given = {"features": tf.concat([fixed, moved, tf.cast(displacement, fixed.dtype)], -1), "cost": cost}
+        if len(inputs) > 3:
+            given["coarser"] = inputs[3]
+        hidden = self.cell(self.feed(given))
+        guide = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
+        velocity = tf.cast(self.head(hidden) + guide, tf.float32) * self.probability
+        return [Propagation.advance(displacement, velocity, self.int_steps), velocity, hidden]
+
+    def compute_output_shape(self, input_shape: Any) -> list[tuple[Any, ...]]:
+        space = tuple(input_shape[0])[:-1]
+        return [(*space, self.ndims), (*space, self.ndims), (*space, self.cell.filters)]
+
+    def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
+        shapes = self.compute_output_shape([x.shape for x in inputs])
+        kinds = ("float32", "float32", self.compute_dtype)
+        return [keras.KerasTensor(s, k) for s, k in zip(shapes, kinds, strict=True)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ndims": self.ndims,
+            "filters": self.cell.filters,
+            "operations": [layer.operations for layer in self.cell.choices],
+            "names": self.feed.names,
+            "searched": self.searched,
+            "radius": self.radius,
+            "int_steps": self.int_steps,
+        }

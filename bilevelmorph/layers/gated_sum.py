@@ -1,0 +1,82 @@
+"""A sum of projected inputs, each behind a gate that a search opens or shuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.layers.convolution import convolution
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class GatedSum(keras.layers.Layer):
+    """``sum_i sigmoid(g_i) P_i(x_i)`` with 1x1 convolutions P; which inputs feed a cell.
+
+    Args:
+        ndims: 2 or 3.
+        filters: Channels of the output.
+        names: Of the inputs.
+        searched: Whether the gates are searched; else all are open.
+
+    The logits `gates` are not trainable weights; see `MixedOp`. At the start
+    all gates are half open.
+
+    Input: dictionary of ``[B, *S, C_i]`` by name. Output: ``[B, *S, filters]``.
+
+    Reference: the topology between cells, which Fan et al., TIP 2023, leave open.
+
+    >>> layer = GatedSum(2, 4, ["cost", "features"])
+    >>> layer({"cost": tf.ones([1, 8, 8, 9]), "features": tf.ones([1, 8, 8, 2])}).shape.as_list()
+    [1, 8, 8, 4]
+    """
+
+    def __init__(
+        self, ndims: int, filters: int, names: Sequence[str], searched: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if not names or len(set(names)) < len(names):
+            raise fail("names", list(names), "at least one, each once")
+        self.ndims, self.filters = ndims, int(positive("filters", filters, whole=True))
+        self.names, self.searched = list(names), searched
+        self.projections = {
+            name: convolution(ndims, filters, 1, active=False, name=name, dtype=self.dtype_policy)
+            for name in self.names
+        }
+
+    def build(self, input_shape: Any) -> None:
+        for name in self.names:
+            self.projections[name].build(tuple(input_shape[one_of("input", name, input_shape)]))
+        if self.searched:
+            count = (len(self.names),)
+            self.gates = self.add_weight(name="gates", shape=count, initializer="zeros", trainable=False)
+        self.built = True
+
+    @property
+    def probabilities(self) -> tf.Tensor:
+        """How far each gate is open, float32."""
+        if not self.searched:
+            return tf.ones([len(self.names)])
+        return tf.sigmoid(tf.cast(self.gates, tf.float32))
+
+    def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        parts = [self.projections[name](inputs[name]) for name in self.names]
+        if not self.searched:
+            return tf.add_n(parts)
+        shares = tf.unstack(tf.cast(self.probabilities, parts[0].dtype), len(parts))
+        return tf.add_n([p * x for p, x in zip(shares, parts, strict=True)])
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (*tuple(input_shape[self.names[0]])[:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ndims": self.ndims,
+            "filters": self.filters,
+            "names": self.names,
+            "searched": self.searched,
+        }

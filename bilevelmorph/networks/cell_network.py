@@ -1,0 +1,274 @@
+"""The network of AutoReg: its cells searched, or as a genotype has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.layers.cell_encoder import CellEncoder
+from bilevelmorph.layers.cell_stage import CellStage
+from bilevelmorph.layers.mixed_op import multiply_adds
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.fields import Fields
+from bilevelmorph.networks.genotype import INPUTS, Genotype
+from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.resizing import resize, resize_field
+
+Choices = Sequence[Sequence[str]]
+
+
+@keras.saving.register_keras_serializable("bilevelmorph")
+class CellNetwork(RegistrationNetwork):
+    """A pyramid of F cells, for features, and D cells, for the deformation.
+
+    Where `searched`, every layer of a cell mixes the operations it is given, and
+    gates mix how long cells are, what feeds them and which scales have one;
+    `genotype` reads off what won. The logits are the `architecture`; no trainer of
+    weights moves them.
+
+    Args:
+        ndims: 2 or 3.
+        features: For each scale (2, 4, ...) the operations to choose from, for each
+            layer of its F cell.
+        deformation: The same for the D cell of each scale that has one.
+        inputs: What may feed each D cell; see `Genotype`.
+        filters: Channels of the cells at each scale.
+        searched: Whether there is anything to choose.
+        radius: Shifts at which features are matched.
+        int_steps: Squarings.
+        channels, preprocessing, objective: See `RegistrationNetwork`.
+
+    Reference: Fan et al., AutoReg, TIP 2023.
+
+    >>> network = CellNetwork.of(Genotype.uniform("conv3", scales=(4, 2), filters=4), 2)
+    >>> network([tf.ones([1, 9, 8, 1]), tf.ones([1, 9, 8, 1])])["displacement"].shape.as_list()
+    [1, 9, 8, 2]
+    """
+
+    def __init__(
+        self,
+        ndims: int,
+        features: Mapping[Any, Choices],
+        deformation: Mapping[Any, Choices],
+        inputs: Mapping[Any, Sequence[str]],
+        filters: Mapping[Any, int],
+        searched: bool = False,
+        radius: int = 1,
+        int_steps: int = 7,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(ndims=ndims, **kwargs)
+        # Keys become text in a saved configuration.
+        self.features = {int(s): [list(n) for n in c] for s, c in features.items()}
+        self.deformation = {int(s): [list(n) for n in c] for s, c in deformation.items()}
+        self.feeds = {int(s): list(names) for s, names in inputs.items()}
+        self.filters = {int(s): int(n) for s, n in filters.items()}
+        self.searched, self.radius, self.int_steps = searched, radius, int_steps
+        self.scales = sorted(self.deformation, reverse=True)
+        everywhere = sorted(self.features)
+        self.encoder = CellEncoder(
+            ndims,
+            [self.filters[s] for s in everywhere],
+            [self.features[s] for s in everywhere],
+            searched,
+            name="encoder",
+        )
+        self.stages = [
+            CellStage(
+                ndims,
+                self.filters[s],
+                self.deformation[s],
+                self.feeds[s],
+                searched,
+                radius,
+                int_steps,
+                name=f"stage_{s}",
+            )
+            for s in self.scales
+        ]
+
+    @classmethod
+    def of(cls, genotype: Genotype, ndims: int = 3, **options: Any) -> CellNetwork:
+        """The network that a genotype describes; `options` as of the class."""
+        return cls(
+            ndims,
+            {s: [[name] for name in names] for s, names in genotype.features.items()},
+            {s: [[name] for name in names] for s, names in genotype.deformation.items()},
+            genotype.inputs,
+            genotype.filters,
+            **options,
+        )
+
+    @classmethod
+    def space(
+        cls,
+        ndims: int = 3,
+        scales: Sequence[int] = (16, 8, 4, 2),
+        operations: Sequence[str] = ("skip", "conv1", "conv3", "conv5", "sep3", "sep5", "dil3"),
+        layers: int = 3,
+        filters: int | Mapping[int, int] = 16,
+        **options: Any,
+    ) -> CellNetwork:
+        """A network in which everything is searched.
+
+        Args:
+            ndims: 2 or 3.
+            scales: Of the D cells; F cells are at all from 2 to the coarsest.
+            operations: To choose from in every layer.
+            layers: Most of them in a cell.
+            filters: Channels, at every scale or at each.
+            options: Of the class.
+        """
+        plain = Genotype.uniform("skip", scales, layers, filters)
+        choices = [list(operations)] * layers
+        return cls(
+            ndims,
+            dict.fromkeys(plain.features, choices),
+            dict.fromkeys(plain.deformation, choices),
+            plain.inputs,
+            plain.filters,
+            searched=True,
+            **options,
+        )
+
+    @property
+    def multiple(self) -> int:
+        return 2 ** len(self.features)
+
+    @property
+    def architecture(self) -> list[Any]:
+        """The logits of every mixture and gate."""
+        if not self.searched:
+            return []
+        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
+        found = [layer.alpha for c in cells for layer in c.choices if len(layer.operations) > 1]
+        found += [c.depth for c in cells if c.searched]
+        return [*found, *(s.feed.gates for s in self.stages), *(s.gate for s in self.stages)]
+
+    def build_layers(self, image: Any) -> None:
+        self.encoder.build(image)
+        shapes = self.encoder.compute_output_shape(image)
+        hidden: list[Any] = []
+        for scale, stage in zip(self.scales, self.stages, strict=True):
+            feature = shapes[scale.bit_length() - 2]
+            given = [feature, feature, (*feature[:-1], self.ndims)]
+            if hidden and "coarser" in self.feeds[scale]:
+                given.append((*feature[:-1], hidden[-1]))
+            stage.build(given)
+            hidden.append(self.filters[scale])
+
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+        pyramid = [tf.split(level, 2, 0) for level in self.encoder(tf.concat([moving, fixed], 0))]
+        coarsest = pyramid[self.scales[0].bit_length() - 2][1]
+        displacement = tf.zeros_like(tf.repeat(coarsest[..., :1], self.ndims, -1), tf.float32)
+        hidden, above, velocities, displacements = None, self.scales[0], [], []
+        for scale, stage in zip(self.scales, self.stages, strict=True):
+            source, target = pyramid[scale.bit_length() - 2]
+            size = spatial_shape(target)
+            given = [target, source, _enlarged(displacement, above, scale)]
+            above = scale
+            if hidden is not None and "coarser" in self.feeds[scale]:
+                given.append(resize(hidden, size))
+            displacement, velocity, hidden = stage(given)
+            velocities.append(velocity)
+            displacements.append(displacement)
+        full = _enlarged(displacement, above, 1)
+        return Fields(full, velocities, displacements, self.int_steps)
+
+    def genotype(self) -> Genotype:
+        """What has the largest share everywhere, and the gates that are more than half open."""
+        if not self.built:
+            self.build()
+        kept = [s for s in self.stages if float(s.probability) >= 0.5]
+        kept = kept or [max(self.stages, key=lambda s: float(s.probability))]
+        scales = [scale for scale, s in zip(self.scales, self.stages, strict=True) if s in kept]
+        deformation, inputs = {}, {}
+        for scale, stage in zip(scales, kept, strict=True):
+            deformation[scale] = _decided(stage.cell)
+            shares = dict(zip(stage.feed.names, stage.feed.probabilities.numpy(), strict=True))
+            if not self._next_coarser(scale, scales):
+                shares.pop("coarser", None)
+            opened = [name for name in INPUTS if shares.get(name, 0) >= 0.5]
+            inputs[scale] = tuple(opened or [max(shares, key=lambda n: shares[n])])
+        everywhere = [s for s in sorted(self.features) if s <= max(scales)]
+        cells = zip(sorted(self.features), self.encoder.cells, strict=True)
+        features = {s: _decided(cell) for s, cell in cells if s in everywhere}
+        return Genotype(features, deformation, inputs, {s: self.filters[s] for s in everywhere})
+
+    def _next_coarser(self, scale: int, kept: Sequence[int]) -> bool:
+        """Whether the stage whose cell this one sees is among those kept."""
+        place = self.scales.index(scale)
+        return place > 0 and self.scales[place - 1] in kept
+
+    def decoded(self) -> CellNetwork:
+        """The network of `genotype`, with the weights that its operations have here."""
+        options = {"radius": self.radius, "int_steps": self.int_steps, "channels": self.channels}
+        out = CellNetwork.of(self.genotype(), self.ndims, preprocessing=self.preprocessing, **options)
+        out.objective = dict(self.objective)
+        out.build()
+        mine = {w.path.split("/", 1)[-1]: w for w in self.weights}
+        for weight in out.weights:
+            weight.assign(mine[weight.path.split("/", 1)[-1]])
+        return out
+
+    def expected_cost(self, costs: Mapping[tuple[int, str], float] | None = None) -> tf.Tensor:
+        """What the mixtures would cost on average, to be made small together with the loss.
+
+        Args:
+            costs: Of an operation at a scale, such as measured milliseconds; by
+                default multiply-adds for a voxel of the full grid.
+
+        Returns:
+            Scalar, float32, differentiable in the `architecture`.
+        """
+        total = tf.zeros([])
+        for scale, cell in zip(sorted(self.features), self.encoder.cells, strict=True):
+            total += 2 * self._cost_of(cell, scale, costs)  # both images
+        for scale, stage in zip(self.scales, self.stages, strict=True):
+            total += stage.probability * self._cost_of(stage.cell, scale, costs)
+        return total
+
+    def _cost_of(self, cell: Any, scale: int, costs: Mapping[tuple[int, str], float] | None) -> tf.Tensor:
+        ends, total, width = cell.probabilities, tf.zeros([]), self.filters[scale]
+        for i, layer in enumerate(cell.choices):
+            each = [
+                multiply_adds(name, self.ndims, width, width) / scale**self.ndims
+                if costs is None
+                else costs[scale, name]
+                for name in layer.operations
+            ]
+            # A layer is there if the cell ends with it or after it.
+            total += tf.reduce_sum(ends[i:]) * tf.reduce_sum(
+                layer.probabilities * tf.constant(each, tf.float32)
+            )
+        return total
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "features": {str(s): c for s, c in self.features.items()},
+            "deformation": {str(s): c for s, c in self.deformation.items()},
+            "inputs": {str(s): n for s, n in self.feeds.items()},
+            "filters": {str(s): n for s, n in self.filters.items()},
+            "searched": self.searched,
+            "radius": self.radius,
+            "int_steps": self.int_steps,
+        }
+
+
+def _enlarged(field: tf.Tensor, old: int, new: int) -> tf.Tensor:
+    """A field of one scale at a finer one, doubled step by step, so that a stage left out changes nothing."""
+    while old > new:
+        old //= 2
+        field = resize_field(field, [2 * n for n in spatial_shape(field)])
+    return field
+
+
+def _decided(cell: Any) -> tuple[str, ...]:
+    """The likeliest length of a cell, and the likeliest operation of each layer."""
+    length = int(np.argmax(cell.probabilities)) + 1
+    return tuple(layer.operations[int(np.argmax(layer.probabilities))] for layer in cell.choices[:length])

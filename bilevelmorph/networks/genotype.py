@@ -1,0 +1,133 @@
+"""The architecture that a search ends with, as a file that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.layers.mixed_op import OPERATIONS
+from bilevelmorph.volumes.files import replacing
+
+VERSION = 1
+INPUTS = ("features", "cost", "coarser")
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """Which operations the cells of a network have, and what feeds them.
+
+    Args:
+        features: Operations of the layers of the F cell at each scale, from 2 on.
+        deformation: Those of the D cell at each scale that has one.
+        inputs: What feeds each D cell, of `INPUTS`; `coarser`, the D cell of the
+            next coarser scale, not at the coarsest.
+        filters: Channels of the cells at each scale.
+
+    Raises:
+        InputError: Something in it does not fit together.
+
+    Reference: Fan et al., AutoReg, TIP 2023.
+
+    >>> genotype = Genotype.uniform("conv3", scales=(4, 2), layers=2)
+    >>> genotype.deformation[2]
+    ('conv3', 'conv3')
+    >>> Genotype.from_dict(genotype.to_dict()) == genotype
+    True
+    """
+
+    features: Mapping[int, tuple[str, ...]]
+    deformation: Mapping[int, tuple[str, ...]]
+    inputs: Mapping[int, tuple[str, ...]]
+    filters: Mapping[int, int]
+
+    def __post_init__(self) -> None:
+        scales = sorted(self.features)
+        if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
+            raise fail("genotype, features", f"scales {scales}", "2, 4, 8, ... without a gap")
+        if not self.deformation or not set(self.deformation) <= set(scales):
+            raise fail("genotype, deformation", f"scales {sorted(self.deformation)}", f"some of {scales}")
+        for name in ("features", "deformation"):
+            for scale, operations in getattr(self, name).items():
+                if not operations:
+                    raise fail(f"genotype, {name} at scale {scale}", "no layers", "at least one")
+                for operation in operations:
+                    one_of(f"genotype, {name} at scale {scale}", operation, OPERATIONS)
+        if set(self.inputs) != set(self.deformation):
+            raise fail("genotype, inputs", f"scales {sorted(self.inputs)}", f"{sorted(self.deformation)}")
+        for scale, names in self.inputs.items():
+            allowed = INPUTS if scale < max(self.deformation) else INPUTS[:2]
+            for name in names:
+                one_of(f"genotype, inputs at scale {scale}", name, allowed)
+            if not names:
+                raise fail(f"genotype, inputs at scale {scale}", "none", "at least one")
+        if set(self.filters) != set(scales):
+            raise fail("genotype, filters", f"scales {sorted(self.filters)}", f"{scales}")
+        for scale, count in self.filters.items():
+            positive(f"genotype, filters at scale {scale}", count, whole=True)
+
+    @classmethod
+    def uniform(
+        cls,
+        operation: str,
+        scales: Sequence[int] = (16, 8, 4, 2),
+        layers: int = 3,
+        filters: Mapping[int, int] | int = 16,
+    ) -> Genotype:
+        """The same operation everywhere, as in All-3-Conv."""
+        everywhere = [2 ** (k + 1) for k in range(max(scales).bit_length() - 1)]
+        widths = dict.fromkeys(everywhere, filters) if isinstance(filters, int) else dict(filters)
+        coarsest = max(scales)
+        return cls(
+            dict.fromkeys(everywhere, (operation,) * layers),
+            dict.fromkeys(scales, (operation,) * layers),
+            {s: INPUTS if s < coarsest else INPUTS[:2] for s in scales},
+            widths,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `save` writes."""
+        parts = ("features", "deformation", "inputs", "filters")
+        tables = {p: {str(s): getattr(self, p)[s] for s in sorted(getattr(self, p))} for p in parts}
+        return {"version": VERSION, **tables}
+
+    @classmethod
+    def from_dict(cls, content: Any, what: str = "genotype") -> Genotype:
+        """From what `to_dict` gives.
+
+        Raises:
+            InputError: Another version, or something that is no genotype.
+        """
+        if not isinstance(content, dict) or "version" not in content:
+            raise fail(what, "no genotype", "a file that `bilevelmorph search` wrote")
+        if content["version"] != VERSION:
+            raise fail(what, f"version {content['version']}", f"version {VERSION}", "search again")
+        try:
+            lists = {
+                part: {int(s): tuple(names) for s, names in content[part].items()}
+                for part in ("features", "deformation", "inputs")
+            }
+            filters = {int(s): int(n) for s, n in content["filters"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise fail(what, "another form", "features, deformation, inputs and filters by scale") from error
+        return cls(**lists, filters=filters)
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        with replacing(path) as temporary:
+            Path(temporary).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Genotype:
+        """Read JSON."""
+        path = Path(path)
+        if not path.is_file():
+            raise fail(str(path), "no such file", "a genotype")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise fail(str(path), "broken JSON", "a genotype") from error
+        return cls.from_dict(content, str(path))
