@@ -58,7 +58,9 @@ def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
         if not out:
             out["plain"] = lambda step=trainer._steps[0]: step(tf.constant(0, tf.int64), batch)
         if strategy != "plain":
-            out[strategy] = lambda step=trainer._upper: step(tf.constant(0, tf.int64), batch, batch | labels)
+            out[strategy] = lambda step=trainer._level_steps["weights"]: step(
+                tf.constant(0, tf.int64), batch, batch | labels
+            )
     return out
 
 

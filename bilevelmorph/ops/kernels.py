@@ -44,7 +44,7 @@ def compose_separable(factors: Sequence[tf.Tensor]) -> tf.Tensor:
     Returns:
         ``[K, K, ..., Cin, Cout]``.
 
-    >>> compose_separable([tf.ones([3, 1, 1]), tf.fill([3, 1, 1], 2.0)])[0, 0, 0, 0].numpy()
+    >>> float(compose_separable([tf.ones([3, 1, 1]), tf.fill([3, 1, 1], 2.0)])[0, 0, 0, 0])
     2.0
     """
     kernel = factors[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,8 +12,9 @@ import tensorflow as tf
 
 from bilevelmorph.bilevel import Adam, BilevelProblem, OneStep, Strategy
 from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.checks import fail
 from bilevelmorph.ops.xla import compile_step
+from bilevelmorph.training.level import Level
 from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.trainer import Diverged, Source, Trainer, as_source
 from bilevelmorph.training.upper_objective import UpperObjective
@@ -47,7 +49,7 @@ class BilevelTrainer(Trainer):
         if not isinstance(self.energy.weights, LossWeights):
             raise fail("loss weights", type(self.energy.weights).__name__, "LossWeights")
         self.weights: LossWeights = self.energy.weights
-        self._held: Iterator[Any] = iter(())
+        self._held: dict[str, Iterator[Any]] = {}
         self.trajectory: list[dict[str, float]] = []
 
     def compile(  # type: ignore[override]
@@ -71,12 +73,25 @@ class BilevelTrainer(Trainer):
         """
         super().compile(optimizer)
         self.upper = upper or UpperObjective()
-        self.strategy = strategy or OneStep()
-        self.upper_optimizer = upper_optimizer or keras.optimizers.Adam(0.02)
-        self.upper_optimizer.build(self.weights.variables)
-        self.every = int(positive("--upper-every", every, whole=True))
-        self.warmup = int(positive("--warmup", warmup, zero=True, whole=True))
-        self._upper = compile_step(self._upper_step)
+        weights = Level(
+            "weights",
+            self.weights.variables,
+            self.upper,
+            upper_optimizer or keras.optimizers.Adam(0.02),
+            strategy or OneStep(),
+            every,
+            warmup,
+            names=self.weights.names,
+            needs=self.upper.needs,
+        )
+        self.set_levels([weights])
+
+    def set_levels(self, levels: Sequence[Level]) -> None:
+        """Set what is moved above the network, each by its own criterion."""
+        self.levels = list(levels)
+        self._level_steps = {
+            level.name: compile_step(partial(self._level_step, level)) for level in self.levels
+        }
 
     def fit(  # type: ignore[override]
         self,
@@ -104,12 +119,12 @@ class BilevelTrainer(Trainer):
 
     @property
     def state_variables(self) -> list[Any]:
-        return [*super().state_variables, *self.upper_optimizer.variables, *self.weights.variables]
+        return [*super().state_variables, *(v for level in self.levels for v in level.state_variables)]
 
-    def _upper_step(
-        self, step: tf.Tensor, batch: dict[str, tf.Tensor], held: dict[str, tf.Tensor]
+    def _level_step(
+        self, level: Level, step: tf.Tensor, batch: dict[str, tf.Tensor], held: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """One update of the loss weights, none where the hypergradient is not to be trusted."""
+        """One update of a level, none where its hypergradient is not to be trusted."""
         batch = self.prepare(step, batch)
 
         def lower() -> tf.Tensor:
@@ -117,28 +132,33 @@ class BilevelTrainer(Trainer):
             return self.objective(batch)[0]
 
         def upper() -> tf.Tensor:
-            return self.upper(self.network.fields(held["moving"], held["fixed"], training=False), held)
+            fields = self.network.fields(held["moving"], held["fixed"], training=False)
+            return level.criterion(fields, held)
 
         inner, state = Adam.of_keras(self.optimizer, self.network.trainable_variables)
         below = [v.value for v in self.network.trainable_variables]
-        above = [v.value for v in self.weights.variables]
-        result = self.strategy(BilevelProblem(below, above, lower, upper, inner, state))
-        good = result.status == CONVERGED
-        # A zero gradient would still move Adam, so the values are put back where it is not good.
-        touched = [v.value for v in (*self.upper_optimizer.variables, *self.weights.variables)]
-        kept = [tf.identity(v) for v in touched]
-        self.upper_optimizer.apply_gradients(zip(result.gradients, self.weights.variables, strict=True))
-        for variable, before in zip(touched, kept, strict=True):
-            variable.assign(tf.where(good, variable, before))
-        slopes = {f"slope_{n}": g for n, g in zip(self.weights.names, result.gradients, strict=True)}
+        above = [v.value for v in level.variables]
+        result = level.strategy(BilevelProblem(below, above, lower, upper, inner, state))
+        level.update(result.gradients, result.status == CONVERGED)
+        slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in level.named(result.gradients)}
         return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}
 
     def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
-        uppers = [k for k in range(first, first + steps) if self._is_upper(k)]
-        self._held = iter(self._upper_batches(uppers, batch_size))
+        for level in self.levels:
+            turns = [k for k in range(first, first + steps) if level.is_due(k)]
+            held: Any = []
+            if turns:
+                # The pairs of a level's steps, numbered by themselves.
+                start = level.turn(turns[0])
+                held = self.upper_source.dataset(start, start + len(turns), batch_size)
+            self._held[level.name] = iter(held)
 
     def after_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor], number: int) -> dict[str, float]:
-        return self._tune(step, batch, next(self._held)[1], number) if self._is_upper(number - 1) else {}
+        values: dict[str, float] = {}
+        for level in self.levels:
+            if level.is_due(number - 1):
+                values |= self._tune(level, step, batch, next(self._held[level.name])[1], number)
+        return values
 
     def end_epoch(self) -> dict[str, float]:
         return {f"weight_{k}": v for k, v in self.weights.numbers().items()}
@@ -147,24 +167,19 @@ class BilevelTrainer(Trainer):
         bad = [name for name, value in self.weights.numbers().items() if not np.isfinite(value)]
         return f"the weight of {bad[0]}" if bad else "loss"
 
-    def _is_upper(self, step: int) -> bool:
-        return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
-
-    def _upper_batches(self, steps: list[int], batch_size: int) -> Any:
-        """The pairs of the upper steps, numbered by themselves."""
-        if not steps:
-            return []
-        first = (steps[0] - self.warmup) // self.every
-        return self.upper_source.dataset(first, first + len(steps), batch_size)
-
-    def _tune(self, step: tf.Tensor, batch: Any, held: Any, number: int) -> dict[str, float]:
-        missing = [name for name in self.upper.needs if name not in held]
+    def _tune(self, level: Level, step: tf.Tensor, batch: Any, held: Any, number: int) -> dict[str, float]:
+        missing = [name for name in level.needs if name not in held]
         if missing:
             raise fail("--upper", f"{self.upper.kind} without {missing[0]}", "pairs that have them")
-        values = {k: float(v) for k, v in self._upper(step, batch, held).items()}
+        values = {k: float(v) for k, v in self._level_steps[level.name](step, batch, held).items()}
         status = int(values.pop("status"))
         if not np.isfinite(values["upper"]):
             raise Diverged(f"the upper loss is {MEANINGS[status]} at step {number}")
         skipped = float(status != CONVERGED)
-        self.trajectory.append({"step": number, **values, **self.end_epoch(), "skipped": skipped})
-        return {"upper": values["upper"], "skipped": skipped}
+        self.record(level, {"step": number, **values, **self.end_epoch(), "skipped": skipped})
+        return {level.column: values["upper"], "skipped": skipped}
+
+    def record(self, level: Level, row: dict[str, float]) -> None:
+        """Keep what a step of a level found; a subclass has more levels than the loss weights."""
+        if level.name == "weights":
+            self.trajectory.append(row)

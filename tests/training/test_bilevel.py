@@ -144,16 +144,20 @@ def test_the_hypergradient_is_the_derivative_of_training(scans):
     expected = (upper_after(size) - upper_after(-size)) / (2 * size)
     for variable, value in zip(state, kept, strict=True):
         variable.assign(value)
-    result = trainer._upper(*batches[2], held)
+    result = trainer._level_steps["weights"](*batches[2], held)
     assert float(result["slope_regularity"]) == pytest.approx(expected, rel=0.1, abs=2e-6)
 
 
 def test_no_retracing_after_the_first_step(scans):
     trainer, data = make_trainer(scans)
     trainer.fit(data.source, data.upper, steps_per_epoch=2)
-    counts = [f.experimental_get_tracing_count() for f in (*trainer._steps, trainer._upper)]
+    counts = [f.experimental_get_tracing_count() for f in (*trainer._steps, *trainer._level_steps.values())]
     trainer.fit(data.source, data.upper, epochs=2, steps_per_epoch=4, initial_epoch=1)
-    assert [f.experimental_get_tracing_count() for f in (*trainer._steps, trainer._upper)] == counts == [1, 1]
+    assert (
+        [f.experimental_get_tracing_count() for f in (*trainer._steps, *trainer._level_steps.values())]
+        == counts
+        == [1, 1]
+    )
 
 
 def test_upper_pairs_are_validation_pairs(scans):
