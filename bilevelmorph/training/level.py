@@ -81,7 +81,7 @@ class Level:
         return list(zip(self.names, values, strict=True))
 
     def update(self, gradients: Sequence[tf.Tensor], good: tf.Tensor) -> None:
-        """Move the variables, or nothing at all, Adam's averages included, where the gradients are no good."""
+        """Move the variables; where the gradients are no good nothing moves, nor do Adam's averages."""
         touched = [v.value for v in self.state_variables]
         kept = [tf.identity(v) for v in touched]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))

@@ -1,0 +1,84 @@
+"""The documents: Python blocks run, command lines have flags that exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bilevelmorph.cli.main import COMMANDS, command_module, main
+from bilevelmorph.volumes import Volume, save_volume
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "models").glob("*/card.md")),
+]
+
+
+def blocks(kind):
+    """Page, number and text of every fenced block of a kind."""
+    found = []
+    for page in PAGES:
+        texts = re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+        found += [pytest.param(t, id=f"{page.relative_to(ROOT)}-{i}") for i, t in enumerate(texts, 1)]
+    return found
+
+
+def commands():
+    """Every `bilevelmorph` command line of the plain blocks, continued lines joined."""
+    found = []
+    for block in blocks(""):
+        lines = block.values[0].replace("\\\n", " ").splitlines()
+        found += [pytest.param(x, id=f"{block.id}: {x[:60]}") for x in lines if x.startswith("bilevelmorph ")]
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the documents call a.nii.gz, b.nii.gz, warp.nii.gz and served/1."""
+    folder = tmp_path_factory.mktemp("docs")
+    for seed, name in enumerate("ab"):
+        data = gaussian_filter(np.random.default_rng(seed).random((24, 26, 22)), 2)
+        save_volume(folder / f"{name}.nii.gz", Volume(data.astype(np.float32), np.eye(4)))
+    pair = [
+        "--moving",
+        folder / "a.nii.gz",
+        "--fixed",
+        folder / "b.nii.gz",
+        "--moved",
+        folder / "moved.nii.gz",
+    ]
+    arguments = ["register", *pair, "--warp", folder / "warp.nii.gz", "--warp-format", "itk", "--gpu", "-1"]
+    assert main([str(a) for a in arguments]) == 0
+    (folder / "served").mkdir()
+    assert main(["export", "--model", "hippocampus", "--out", str(folder / "served" / "1")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_runs(text, files, monkeypatch):
+    monkeypatch.chdir(files)
+    exec(compile(text, "document", "exec"), {"__name__": "document"})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_command_lines_are_understood(line):
+    words = shlex.split(line, comments=True)[1:]
+    assert words[0] in COMMANDS
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    command_module(words[0]).add_arguments(parser)
+    _, unknown = parser.parse_known_args(words[1:])
+    assert not unknown
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
