@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bilevelmorph.inference.uncertainty import Uncertainty
     from bilevelmorph.networks.base import RegistrationNetwork
 
-# Terms of the objective that speak of features and distributions, not of the deformation.
-NOT_REFINED = ("kl",)
+# Terms of the objective that speak of features, distributions and labels, not of the deformation.
+NOT_REFINED = ("kl", "feature_kl", "dice")
 METHODS = ("model", "affine", "rigid", "identity")
 
 
