@@ -87,6 +87,7 @@ class TrainingConfig:
     upper_every: int = 5
     warmup: int = 500
     freeze: tuple[str, ...] = ("similarity",)
+    upper_features: int = 0
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

@@ -156,6 +156,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--upper-lr", type=float, default=d.upper_lr, help="learning rate of the weights' logarithms")
     add("--upper-every", type=int, default=d.upper_every, help="training steps for each step of the weights")
     add("--warmup", type=int, default=d.warmup, help="training steps before the weights begin to move")
+    add(
+        "--upper-features",
+        type=int,
+        default=d.upper_features,
+        help="propagation: training steps for each step of the features, moved for --upper; 0: as the rest",
+    )
     add("--freeze", nargs="*", default=d.freeze, help="weights that stay (Adam does not see the scale)")
 
 

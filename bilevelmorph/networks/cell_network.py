@@ -215,6 +215,18 @@ class CellNetwork(RegistrationNetwork):
             weight.assign(mine[weight.path.split("/", 1)[-1]])
         return out
 
+    def entropy(self) -> float:
+        """How undecided the mixtures are, on average: 1 at the start of a search, 0 when all is chosen."""
+        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
+        mixtures: list[Any] = [layer for c in cells for layer in (*c.choices, c)]
+        shares = [np.asarray(m.probabilities, float) for m in mixtures]
+        shares = [p for p in shares if len(p) > 1]
+        gates = [p for s in self.stages for p in (*np.asarray(s.feed.probabilities), float(s.probability))]
+        shares += [np.array([p, 1 - p]) for p in gates] if self.searched else []
+        if not shares:
+            return 0.0
+        return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-12))) / np.log(len(p)) for p in shares]))
+
     def expected_cost(self, costs: Mapping[tuple[int, str], float] | None = None) -> tf.Tensor:
         """What the mixtures would cost on average, to be made small together with the loss.
 

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.bilevel import Adam, BilevelProblem, OneStep, Strategy
+from bilevelmorph.bilevel import Adam, BilevelProblem, FirstOrder, OneStep, Strategy
 from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
-from bilevelmorph.checks import fail
+from bilevelmorph.checks import fail, positive
 from bilevelmorph.ops.xla import compile_step
 from bilevelmorph.training.level import Level
 from bilevelmorph.training.loss_weights import LossWeights
@@ -60,6 +60,7 @@ class BilevelTrainer(Trainer):
         upper_optimizer: keras.optimizers.Optimizer | None = None,
         every: int = 5,
         warmup: int = 0,
+        features_every: int = 0,
     ) -> None:
         """Set how both levels are moved.
 
@@ -70,8 +71,12 @@ class BilevelTrainer(Trainer):
             upper_optimizer: Of the logarithms of the loss weights; Adam(0.02) by default.
             every: Lower steps for each upper step.
             warmup: Lower steps before the first.
+            features_every: Lower steps for each step of the features, which are then
+                moved for the upper objective alone, by its direct derivative, with
+                an optimizer like that of the network; 0 leaves them to training.
         """
-        super().compile(optimizer)
+        features, deformation = self._divided(features_every)
+        super().compile(optimizer, variables=deformation)
         self.upper = upper or UpperObjective()
         weights = Level(
             "weights",
@@ -84,7 +89,30 @@ class BilevelTrainer(Trainer):
             names=self.weights.names,
             needs=self.upper.needs,
         )
-        self.set_levels([weights])
+        levels = [weights]
+        if features:
+            like = type(optimizer).from_config(optimizer.get_config())
+            level = Level(
+                "features",
+                features,
+                self.upper,
+                like,
+                FirstOrder(),
+                features_every,
+                warmup,
+                needs=self.upper.needs,
+            )
+            levels.append(level)
+        self.set_levels(levels)
+
+    def _divided(self, features_every: int) -> tuple[list[Any], list[Any]]:
+        """What the upper level moves of the network, and what is left to the lower."""
+        if not positive("--upper-features", features_every, zero=True, whole=True):
+            return [], self.network.trainable_variables
+        groups = self.network.variable_groups
+        if len(groups) < 2:
+            raise fail("--upper-features", type(self.network).__name__, "a propagation network")
+        return groups[0], [v for group in groups[1:] for v in group]
 
     def set_levels(self, levels: Sequence[Level]) -> None:
         """Set what is moved above the network, each by its own criterion."""
@@ -135,8 +163,8 @@ class BilevelTrainer(Trainer):
             fields = self.network.fields(held["moving"], held["fixed"], training=False)
             return level.criterion(fields, held)
 
-        inner, state = Adam.of_keras(self.optimizer, self.network.trainable_variables)
-        below = [v.value for v in self.network.trainable_variables]
+        inner, state = Adam.of_keras(self.optimizer, self.variables)
+        below = [v.value for v in self.variables]
         above = [v.value for v in level.variables]
         result = level.strategy(BilevelProblem(below, above, lower, upper, inner, state))
         level.update(result.gradients, result.status == CONVERGED)
@@ -177,7 +205,7 @@ class BilevelTrainer(Trainer):
             raise Diverged(f"the upper loss is {MEANINGS[status]} at step {number}")
         skipped = float(status != CONVERGED)
         self.record(level, {"step": number, **values, **self.end_epoch(), "skipped": skipped})
-        return {level.column: values["upper"], "skipped": skipped}
+        return {level.column: values["upper"], level.skips: skipped}
 
     def record(self, level: Level, row: dict[str, float]) -> None:
         """Keep what a step of a level found; a subclass has more levels than the loss weights."""

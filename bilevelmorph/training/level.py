@@ -64,6 +64,11 @@ class Level:
         return "upper" if self.name == "weights" else self.name
 
     @property
+    def skips(self) -> str:
+        """Of the share of its steps that were not taken, in a log."""
+        return "skipped" if self.name == "weights" else f"{self.name}_skipped"
+
+    @property
     def state_variables(self) -> list[Any]:
         """What a checkpoint has to hold of it."""
         return [*self.optimizer.variables, *self.variables]

@@ -126,6 +126,7 @@ def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: E
         keras.optimizers.Adam(config.upper_lr),
         config.upper_every,
         config.warmup,
+        config.upper_features,
     )
     return bilevel
 
@@ -199,6 +200,8 @@ def _check_bilevel(config: TrainingConfig) -> None:
     positive("--upper-lr", config.upper_lr)
     positive("--upper-every", config.upper_every, whole=True)
     positive("--warmup", config.warmup, zero=True, whole=True)
+    if positive("--upper-features", config.upper_features, zero=True, whole=True):
+        one_of("--network, with --upper-features,", config.network, ("propagation",))
     if not config.data:
         raise fail("--bilevel", "no validation pairs", "--data DIR, whose dataset.json names some")
     make_energy(config)  # refuses start weights of zero and names that are not there

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -64,7 +64,12 @@ class Trainer:
         self.optimizer: Any = None
         network.build()
 
-    def compile(self, optimizer: keras.optimizers.Optimizer, alternate: int = 0) -> None:
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        alternate: int = 0,
+        variables: Sequence[Any] | None = None,
+    ) -> None:
         """Set how the network's weights are moved.
 
         Args:
@@ -72,9 +77,11 @@ class Trainer:
             alternate: So many steps of the features, then as many of the
                 deformation, each with an optimizer like this one; 0 moves
                 everything at once.
+            variables: Those of the network that are moved; all by default.
         """
         self.alternate = int(positive("--alternate", alternate, zero=True, whole=True))
-        groups = self.network.variable_groups if alternate else [self.network.trainable_variables]
+        self.variables = list(self.network.trainable_variables if variables is None else variables)
+        groups = self.network.variable_groups if alternate else [self.variables]
         self.optimizer = optimizer
         # A configuration, not the optimizer itself, because each needs moments of its own.
         config = optimizer.get_config()

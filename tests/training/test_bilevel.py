@@ -160,6 +160,36 @@ def test_no_retracing_after_the_first_step(scans):
     )
 
 
+def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
+    """Training leaves them alone, the upper level moves them, and a resumed run ends with the same bits."""
+    options = {"upper_features": 2, "warmup": 0, "epochs": 2}
+    train(config(scans, tmp_path / "whole", **options), quiet=True)
+    train(config(scans, tmp_path / "run", **{**options, "epochs": 1}), quiet=True)
+    train(config(scans, tmp_path / "run", **options, resume=True), quiet=True)
+    models = [load_model(str(tmp_path / f / "0002.keras")) for f in ("whole", "run")]
+    for one, other in zip(*(m.get_weights() for m in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    rows = table(tmp_path / "whole")
+    assert all(0 < row["features"] < 1 for row in rows)
+
+    trainer, data = make_trainer(scans)
+    trainer.compile(keras.optimizers.Adam(1e-3), features_every=2, every=100)
+    features, deformation = trainer.network.variable_groups
+    moved = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.before = [np.array(v[0]) for v in (features, deformation)]
+
+        def on_train_batch_end(self, batch, logs=None):
+            now = [np.array(v[0]) for v in (features, deformation)]
+            moved.append([not np.array_equal(a, b) for a, b in zip(self.before, now, strict=True)])
+            self.before = now
+
+    trainer.fit(data.source, data.upper, steps_per_epoch=4, callbacks=[Watch()])
+    assert moved == [[False, True], [True, True]] * 2
+
+
 def test_upper_pairs_are_validation_pairs(scans):
     data = open_data(config(scans, "unused"))
     given = json.loads((scans / "dataset.json").read_text(encoding="utf-8"))["registration_val"]

@@ -60,7 +60,7 @@ BAD = {
     "two components in 3-D": ("a.nii", nifti(np.ones((4, 5, 6, 2), np.float32))),
     "four components": ("a.npz", npz(warp=np.ones((4, 5, 6, 4)))),
     "three components in 2-D": ("a.npz", npz(warp=np.ones((4, 5, 3)))),
-    "5-D as ITK writes": ("a.nii", nifti(np.ones((4, 5, 6, 1, 3), np.float32))),
+    "5-D of two frames": ("a.nii", nifti(np.ones((4, 5, 6, 2, 3), np.float32))),
     "NaN": ("a.nii.gz", nifti(np.full((4, 5, 6, 3), np.nan, np.float32))),
     "infinite": ("a.npz", npz(warp=np.full((4, 5, 6, 3), np.inf))),
     "another name": ("a.npz", npz(displacement=GOOD)),

@@ -1,0 +1,115 @@
+"""AutoReg: loss weights over architecture over network weights, all moved in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.bilevel import FirstOrder, Strategy
+from bilevelmorph.checks import fail, positive
+from bilevelmorph.networks.cell_network import CellNetwork
+from bilevelmorph.networks.fields import Fields
+from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.level import Level
+
+
+class SearchTrainer(BilevelTrainer):
+    """A `BilevelTrainer` with the architecture as a level between loss weights and network.
+
+    Args:
+        network: A `CellNetwork` in which something is searched.
+        energy, augmentation, seed: See `BilevelTrainer`. The objective is that of
+            the lower level on training pairs and, with the same weights, that of
+            the architecture on held-out pairs.
+
+    Reference: Fan et al., AutoReg, TIP 2023.
+
+    >>> from bilevelmorph.bilevel import OneStepDifferences
+    >>> from bilevelmorph.losses.energy import Energy
+    >>> from bilevelmorph.training.loss_weights import LossWeights
+    >>> from bilevelmorph.training.upper_objective import UpperObjective
+    >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(1)
+    >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
+    >>> network = CellNetwork.space(2, (4, 2), ["conv1", "conv3", "skip"], layers=1, filters=4, int_steps=2)
+    >>> trainer = SearchTrainer(network, Energy("mse", weights=weights))
+    >>> upper, strategy = UpperObjective("label-free", 5), OneStepDifferences()
+    >>> trainer.compile(keras.optimizers.Adam(1e-3), upper, strategy, architecture_every=2)
+    >>> history = trainer.fit(pairs.take(2), pairs.skip(2), epochs=1, steps_per_epoch=4)
+    >>> len(trainer.search)
+    2
+    >>> sorted(network.genotype().features)
+    [2, 4]
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.network, CellNetwork) or not self.network.searched:
+            raise fail("network", type(self.network).__name__, "a CellNetwork in which something is searched")
+        self.cells: CellNetwork = self.network
+        self.search: list[dict[str, float]] = []
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        *args: Any,
+        architecture_optimizer: keras.optimizers.Optimizer | None = None,
+        architecture_strategy: Strategy | None = None,
+        architecture_every: int = 2,
+        warmup: int = 0,
+        cost_weight: float = 0.0,
+        costs: Mapping[tuple[int, str], float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Set how the levels are moved.
+
+        Args:
+            optimizer, args, kwargs: See `BilevelTrainer.compile`.
+            architecture_optimizer: Of the logits; Adam(0.02) by default.
+            architecture_strategy: How training is differentiated by them;
+                `FirstOrder` by default, as they act on held-out pairs directly.
+            architecture_every: Lower steps for each step of the architecture.
+            warmup: Lower steps before anything else moves, so that operations
+                which learn slowly are not passed over for those that need not learn.
+            cost_weight: Of what the architecture costs, as a share of what it costs now.
+            costs: See `CellNetwork.expected_cost`.
+        """
+        super().compile(optimizer, *args, **{**kwargs, "warmup": warmup})
+        self.cost_weight, self.costs = positive("--latency-weight", cost_weight, zero=True), costs
+        self._whole = float(self.cells.expected_cost(costs))
+        middle = Level(
+            "architecture",
+            self.cells.architecture,
+            self._registration,
+            architecture_optimizer or keras.optimizers.Adam(0.02),
+            architecture_strategy or FirstOrder(),
+            architecture_every,
+            warmup,
+        )
+        self.set_levels([middle, *self.levels])
+
+    def _registration(self, fields: Fields, held: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The objective on held-out pairs, and the cost."""
+        loss = self.energy.total(self.energy.terms(fields, held["moving"], held["fixed"]))
+        if self.cost_weight:
+            loss += self.cost_weight * self.cells.expected_cost(self.costs) / self._whole
+        return loss
+
+    def record(self, level: Level, row: dict[str, float]) -> None:
+        super().record(level, row)
+        if level.name == "architecture":
+            kept = {k: v for k, v in row.items() if not k.startswith("slope_")}
+            cost = float(self.cells.expected_cost(self.costs)) / self._whole
+            self.search.append({**kept, "entropy": self.cells.entropy(), "cost": cost})
+
+    def end_epoch(self) -> dict[str, float]:
+        return {**super().end_epoch(), "entropy": self.cells.entropy()}
+
+    def suspect(self) -> str:
+        if not all(np.isfinite(np.asarray(v)).all() for v in self.cells.architecture):
+            return "the architecture"
+        return super().suspect()
