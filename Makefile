@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

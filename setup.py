@@ -33,7 +33,15 @@ setup(
     ],
     extras_require={
         "demo": ["nilearn>=0.11"],
-        "test": ["nilearn>=0.11", "pytest>=8", "ruff>=0.15", "mypy>=1.15", "tf-keras>=2.19", "antspyx>=0.6"],
+        "test": [
+            "nilearn>=0.11",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.15",
+            "mypy>=1.15",
+            "tf-keras>=2.19",
+            "antspyx>=0.6",
+        ],
     },
     entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},
 )
