@@ -15,6 +15,7 @@ from bilevelmorph.networks.fields import Fields
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.sampling import reparametrised
 from bilevelmorph.ops.warping import warp
 
 DEFAULT_FEATURES = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
@@ -161,8 +162,7 @@ class VxmDense(RegistrationNetwork):
             log_variance = tf.cast(self.log_sigma(x), tf.float32)
             extra["flow_parameters"] = tf.concat([velocity, log_variance], -1)
             if training:
-                noise = keras.random.normal(tf.shape(velocity), seed=self.noise)
-                velocity = velocity + tf.exp(log_variance / 2) * noise
+                velocity = reparametrised(velocity, log_variance, self.noise)
         full = spatial_shape(fixed)
         half = [n // self.int_resolution for n in full]
         velocity = resize_field(velocity, half, align=self.align)
