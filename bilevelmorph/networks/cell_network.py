@@ -16,7 +16,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.fields import Fields
 from bilevelmorph.networks.genotype import INPUTS, Genotype
 from bilevelmorph.ops.grid import spatial_shape
-from bilevelmorph.ops.resizing import resize, resize_field
+from bilevelmorph.ops.resizing import enlarge_field, resize
 
 Choices = Sequence[Sequence[str]]
 
@@ -169,14 +169,14 @@ class CellNetwork(RegistrationNetwork):
         for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 2]
             size = spatial_shape(target)
-            given = [target, source, _enlarged(displacement, above, scale)]
+            given = [target, source, enlarge_field(displacement, above // scale)]
             above = scale
             if hidden is not None and "coarser" in self.feeds[scale]:
                 given.append(resize(hidden, size))
             displacement, velocity, hidden = stage(given)
             velocities.append(velocity)
             displacements.append(displacement)
-        full = _enlarged(displacement, above, 1)
+        full = enlarge_field(displacement, above)
         return Fields(full, velocities, displacements, self.int_steps)
 
     def genotype(self) -> Genotype:
@@ -270,14 +270,6 @@ class CellNetwork(RegistrationNetwork):
             "radius": self.radius,
             "int_steps": self.int_steps,
         }
-
-
-def _enlarged(field: tf.Tensor, old: int, new: int) -> tf.Tensor:
-    """A field of one scale at a finer one, doubled step by step, so that a stage left out changes nothing."""
-    while old > new:
-        old //= 2
-        field = resize_field(field, [2 * n for n in spatial_shape(field)])
-    return field
 
 
 def _decided(cell: Any) -> tuple[str, ...]:

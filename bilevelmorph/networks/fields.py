@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.ops.grid import spatial_shape
 from bilevelmorph.ops.integration import integrate
-from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.resizing import enlarge_field, resize_field
 from bilevelmorph.ops.warping import compose
 
 
@@ -59,9 +59,9 @@ class Fields(NamedTuple):
                 displacement = compose(displacement, step)
                 stages.pop()
             else:
-                displacement = compose(resize_field(displacement, size, align), step)
+                displacement = compose(_enlarged(displacement, size, align), step)
             stages.append(displacement)
-        full = resize_field(displacement, list(shape), align)
+        full = _enlarged(displacement, list(shape), align)
         return cls(full, list(velocities), stages, int_steps, align)
 
     def inverse(self) -> tf.Tensor:
@@ -77,3 +77,10 @@ class Fields(NamedTuple):
             step = resize_field(step, shape, self.align)
             total = step if total is None else compose(total, step)
         return total
+
+
+def _enlarged(field: tf.Tensor, shape: list[int], align: str) -> tf.Tensor:
+    """A field on a finer grid, as the network that made it would have it there."""
+    factor = shape[0] // spatial_shape(field)[0]
+    whole = [factor * n for n in spatial_shape(field)] == list(shape) and factor & (factor - 1) == 0
+    return enlarge_field(field, factor) if align == "centres" and whole else resize_field(field, shape, align)

@@ -14,8 +14,8 @@ from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.fields import Fields
-from bilevelmorph.ops.grid import spatial_shape
-from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.resizing import enlarge_field
+from bilevelmorph.ops.sampling import reparametrised
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -141,13 +141,14 @@ class PropagationNetwork(RegistrationNetwork):
         velocities, displacements = [], []
         coarsest = pyramid[self.scales[0].bit_length() - 1][1]
         displacement = tf.zeros_like(tf.repeat(coarsest[..., :1], self.ndims, -1), tf.float32)
+        above = self.scales[0]
         for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 1]
-            displacement = resize_field(displacement, spatial_shape(target))
+            displacement, above = enlarge_field(displacement, above // scale), scale
             displacement, *steps = stage([target, source, displacement])
             velocities += steps
             displacements.append(displacement)
-        full = resize_field(displacement, spatial_shape(fixed))
+        full = enlarge_field(displacement, above)
         return Fields(full, velocities, displacements, self.int_steps, extra=extra)
 
     def _draw(self, levels: list[tf.Tensor], training: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -157,10 +158,7 @@ class PropagationNetwork(RegistrationNetwork):
             k = scale.bit_length() - 1
             distributions.append(levels[k])
             mean, log_variance = tf.split(levels[k], 2, -1)
-            if training:
-                noise = keras.random.normal(tf.shape(mean), dtype=mean.dtype, seed=self.noise)
-                mean += tf.exp(log_variance / 2) * noise
-            levels[k] = mean
+            levels[k] = reparametrised(mean, log_variance, self.noise) if training else mean
         return levels, distributions
 
     def get_config(self) -> dict[str, Any]:

@@ -63,6 +63,28 @@ def resize_field(field: tf.Tensor, shape: list[Any], align: str = "centres") -> 
     return resize(field * scale, shape, align=align)
 
 
+def enlarge_field(field: tf.Tensor, factor: int) -> tf.Tensor:
+    """`resize_field` by a power of two, one doubling after the other.
+
+    So a pyramid that leaves out a scale passes fields on as if the scale were
+    there and changed nothing.
+
+    Args:
+        field: ``[B, *S, N]`` voxels of its own grid.
+        factor: 1, 2, 4, ...
+
+    Returns:
+        ``[B, *(factor * S), N]`` voxels of the new grid.
+
+    >>> enlarge_field(tf.ones([1, 4, 4, 2]), 4)[0, 0, 0].numpy().tolist()
+    [4.0, 4.0]
+    """
+    while factor > 1:
+        field = resize_field(field, [2 * n for n in spatial_shape(field)])
+        factor //= 2
+    return field
+
+
 def halve(x: tf.Tensor) -> tf.Tensor:
     """Average pool by two along every axis; sizes must be even.
 
