@@ -67,27 +67,27 @@ def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str,
         for subject in subjects:
             if subject.labels is None:
                 raise fail("--dice-weight", f"no label map for {subject.image}", "labels for every scan")
+        _check_labels(source, subjects, values, "training")
     pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
     if not pairs:
         if config.bilevel:
             raise fail("--bilevel", "no validation pairs", "--val-pairs above 0")
         return TrainingData(source)
+    shown = [s for pair in pairs for s in (pair.moving, pair.fixed)]
     upper = None
     if config.bilevel:
         options = {**options, "shape": source.shape, "atlas": None}
         marked = config.upper == "landmarks"
         upper = PairSource(pairs=pairs, **options, labels=values if scored else (), points=marked)
         if scored:
-            _check_labels(upper, with_labels(pairs, "validation"), values)
+            with_labels(pairs, "validation")
+            _check_labels(upper, shown, values, "validation")
         if marked:
             _check_points(upper, pairs)
-    if config.bilevel and config.upper != "dice" and not _all_labelled(pairs):
-        return TrainingData(source, None, upper)
-    return TrainingData(source, Validation(source, with_labels(pairs, "validation"), values or None), upper)
-
-
-def _all_labelled(pairs: list[Pair]) -> bool:
-    return all(s.labels is not None for p in pairs for s in (p.moving, p.fixed))
+    validation = None
+    if any(s.labels is not None for s in shown):
+        validation = Validation(source, with_labels(pairs, "validation"), values or None)
+    return TrainingData(source, validation, upper)
 
 
 def _check_points(source: PairSource, pairs: list[Pair]) -> None:
@@ -99,12 +99,11 @@ def _check_points(source: PairSource, pairs: list[Pair]) -> None:
             raise fail(pair.moving.name, came, "the same points in the same order")
 
 
-def _check_labels(source: PairSource, pairs: list[Pair], values: list[int]) -> None:
-    """Every label of the objective has to occur in the pairs that it is taken on."""
+def _check_labels(source: PairSource, subjects: list[Subject], values: list[int], what: str) -> None:
+    """Every label of the objective has to occur in the scans that it is taken on."""
     found: set[int] = set()
-    for pair in pairs:
-        for subject in (pair.moving, pair.fixed):
-            found |= set(np.unique(source.labels(subject)).tolist())
+    for subject in subjects:
+        found |= set(np.unique(source.labels(subject)).tolist())
     missing = [v for v in values if v not in found]
     if missing:
-        raise fail("validation labels", f"no voxel of label {missing[0]}", "every label of dataset.json")
+        raise fail(f"{what} labels", f"no voxel of label {missing[0]}", "every label of dataset.json")
