@@ -64,25 +64,23 @@ class Predictor:
         graph = self.compiled and moving.shape in self._grids
         self._grids.add(moving.shape)
         if self.refiner is None:
-            displacement, *back = self._run(graph, self._direct, *pair, inverse)
+            displacement, *back = _arrays(self._run(graph, self._direct, *pair, inverse))
             return Prediction(displacement, back[0] if back else None)
         velocities = self._run(graph, self._velocities, *pair)
         began = time.perf_counter()
-        displacement, *back = self._run(graph, self._refined, velocities, *pair, inverse)
+        displacement, *back = _arrays(self._run(graph, self._refined, velocities, *pair, inverse))
         # The objective is looked at before the first step and after the last too.
         cost = (time.perf_counter() - began) / (self.refiner.steps + 2)
         return Prediction(displacement, back[0] if back else None, cost)
 
-    def _run(self, graph: bool, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    def _run(self, graph: bool, function: Callable[..., Any], *arguments: Any) -> list[tf.Tensor]:
         if graph:
             name = function.__name__
             if name not in self._graphs:
                 self._graphs[name] = tf.function(function, autograph=False)
-            out = self._graphs[name](*arguments)
-        else:
-            with xla.using("off"):
-                out = function(*arguments)
-        return out if function == self._velocities else [x.numpy()[0] for x in out]
+            return self._graphs[name](*arguments)
+        with xla.using("off"):
+            return function(*arguments)
 
     def _direct(self, moving: tf.Tensor, fixed: tf.Tensor, inverse: bool) -> list[tf.Tensor]:
         return self._cropped(self.network.fields(moving, fixed, training=False), fixed, inverse)
@@ -105,3 +103,7 @@ class Predictor:
         shape = fixed.shape.as_list()[1:-1]
         parts = [fields.displacement, *([fields.inverse()] if inverse else [])]
         return [crop(x, shape) for x in parts]
+
+
+def _arrays(tensors: list[tf.Tensor]) -> list[np.ndarray]:
+    return [x.numpy()[0] for x in tensors]
