@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     if bool(options.moving_seg) != bool(options.moved_seg):
         raise fail("--moving-seg and --moved-seg", "one of them", "both or neither")
     if options.uncertainty and not options.samples:
-        raise fail("--uncertainty", options.uncertainty, "with --samples N, such as --samples 16")
+        raise fail("--uncertainty", "no --samples", "--samples N beside it, such as --samples 16")
     _check_outputs(options)
     from bilevelmorph.volumes.files import load_volume, save_volume
     from bilevelmorph.volumes.geometry import warp_volume
