@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
