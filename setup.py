@@ -14,7 +14,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["bilevelmorph", "bilevelmorph.*"]), "bilevelmorph.bundled"],
     package_dir={"bilevelmorph.bundled": "models"},
-    package_data={"bilevelmorph.bundled": ["*/*"]},
+    package_data={"bilevelmorph.bundled": ["*/*"], "bilevelmorph.volumes": ["splits/*.json"]},
     install_requires=[
         "tensorflow>=2.19",
         "tensorboard>=2.19",  # tf.summary needs it, tensorflow no longer brings it
@@ -30,6 +30,7 @@ setup(
         "SimpleITK>=2.3",
         "matplotlib>=3.8",
         "tqdm>=4.66",
+        "pooch>=1.8",
     ],
     extras_require={
         "demo": ["nilearn>=0.11"],

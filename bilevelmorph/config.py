@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bilevelmorph.checks import fail
 
@@ -52,6 +51,7 @@ class TrainingConfig:
     alternate: int = 0
     # network
     network: str = "vxm"
+    genotype: str | None = None
     enc: tuple[int, ...] = (16, 32, 32, 32)
     dec: tuple[int, ...] = (32, 32, 32, 32, 32, 16, 16)
     int_steps: int = 7
@@ -76,6 +76,7 @@ class TrainingConfig:
     folding_weight: float = 0.0
     dice_weight: float = 0.0
     feature_kl: float = 0.001
+    loss_weights: str | None = None
     kl_lambda: float = 10.0
     image_sigma: float = 1.0
 
@@ -91,15 +92,19 @@ class TrainingConfig:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
-        Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        from bilevelmorph.volumes.tables import write_json
+
+        write_json(path, dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, path: str | Path) -> TrainingConfig:
+    def load(cls, path: str | Path) -> Self:
         """Read from JSON; unknown keys are refused."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+        from bilevelmorph.volumes.tables import read_json
+
+        return cls.from_dict(read_json(path, "a configuration"), str(path))
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], what: str = "configuration") -> TrainingConfig:
+    def from_dict(cls, values: dict[str, Any], what: str = "configuration") -> Self:
         """From a mapping, lists becoming tuples.
 
         >>> TrainingConfig.from_dict({"enc": [8, 8]}).enc

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +14,10 @@ from bilevelmorph.checks import fail
 from bilevelmorph.inference.register import Registrar
 from bilevelmorph.metrics.overlap import dice
 from bilevelmorph.metrics.surface import mean_hausdorff95
-from bilevelmorph.volumes.files import load_volume, replacing, save_volume
+from bilevelmorph.volumes.files import load_volume, save_volume
 from bilevelmorph.volumes.geometry import warp_volume
 from bilevelmorph.volumes.pairs import Pair
+from bilevelmorph.volumes.tables import write_csv, write_json
 from bilevelmorph.volumes.volume import Volume
 
 
@@ -124,15 +123,10 @@ def write_results(path: str | Path, rows: Sequence[dict[str, Any]], summary: dic
         The path of the summary.
     """
     path = Path(path)
-    columns = list(dict.fromkeys(k for r in rows for k in r))
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        out = csv.DictWriter(stream, columns)
-        out.writeheader()
-        for row in rows:
-            out.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    shown = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    write_csv(path, shown)
     beside = path.with_suffix(".json")
-    with replacing(beside) as temporary:
-        Path(temporary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(beside, summary)
     return beside
 
 

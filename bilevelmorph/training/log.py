@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import tensorflow as tf
 
-from bilevelmorph.volumes.files import replacing
+from bilevelmorph.volumes.tables import read_rows, write_csv
 
 
 class RunLog:
@@ -24,10 +23,8 @@ class RunLog:
         self.path = folder / "log.csv"
         self.rows: list[dict[str, float]] = []
         if initial_epoch and self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as stream:
-                for row in csv.DictReader(stream):
-                    if int(row["epoch"]) <= initial_epoch:
-                        self.rows.append({k: float(v) for k, v in row.items() if v})
+            kept = [row for row in read_rows(self.path) if int(row["epoch"]) <= initial_epoch]
+            self.rows = [{k: float(v) for k, v in row.items() if v} for row in kept]
         self._shown = 0
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
@@ -39,11 +36,10 @@ class RunLog:
         path = self.path.with_name("weights.csv")
         earlier: list[dict[str, float]] = []
         if path.is_file() and rows:
-            with path.open(newline="", encoding="utf-8") as stream:
-                kept = [{k: float(v) for k, v in r.items()} for r in csv.DictReader(stream)]
+            kept = [{k: float(v) for k, v in row.items()} for row in read_rows(path)]
             earlier = [r for r in kept if r["step"] < rows[0]["step"]]
         if rows:
-            _write_csv(path, [*earlier, *rows])
+            write_csv(path, [*earlier, *rows])
         with self.writer.as_default():
             for row in rows[self._shown :]:
                 for name, value in row.items():
@@ -53,16 +49,8 @@ class RunLog:
     def write(self, epoch: int, values: dict[str, float]) -> None:
         """Add a row; the file is replaced whole."""
         self.rows.append({"epoch": epoch, **values})
-        _write_csv(self.path, [{**r, "epoch": int(r["epoch"])} for r in self.rows])
+        write_csv(self.path, [{**r, "epoch": int(r["epoch"])} for r in self.rows])
         with self.writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=epoch)
             self.writer.flush()
-
-
-def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        out = csv.DictWriter(stream, columns)
-        out.writeheader()
-        out.writerows(rows)

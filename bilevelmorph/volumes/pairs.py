@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bilevelmorph.checks import InputError, fail, one_of
+from bilevelmorph.volumes.tables import read_json
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
@@ -130,10 +130,7 @@ class DatasetFolder:
         path = root / "dataset.json"
         if not path.is_file():
             raise fail(str(root), "a folder without dataset.json", "a Decathlon or Learn2Reg folder")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise fail(str(path), f"broken JSON ({error})", "a whole file") from error
+        content = read_json(path, "a whole file")
         if not isinstance(content, dict):
             raise fail(str(path), f"a {type(content).__name__}", "an object with training, labels, ...")
         return cls(root, content)
