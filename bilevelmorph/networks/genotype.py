@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.layers.mixed_op import OPERATIONS
-from bilevelmorph.volumes.files import replacing
+from bilevelmorph.volumes.tables import read_json, write_json
 
 VERSION = 1
 INPUTS = ("features", "cost", "coarser")
@@ -117,17 +116,9 @@ class Genotype:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
-        with replacing(path) as temporary:
-            Path(temporary).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Genotype:
         """Read JSON."""
-        path = Path(path)
-        if not path.is_file():
-            raise fail(str(path), "no such file", "a genotype")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise fail(str(path), "broken JSON", "a genotype") from error
-        return cls.from_dict(content, str(path))
+        return cls.from_dict(read_json(path, "a genotype"), str(path))

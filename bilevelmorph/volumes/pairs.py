@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bilevelmorph.checks import InputError, fail, one_of
 from bilevelmorph.volumes.tables import read_json
 
@@ -41,13 +43,17 @@ class Pair:
     fixed: Subject
 
 
-def read_list(path: str | Path, prefix: str = "", suffix: str = "") -> tuple[list[Subject], list[Pair]]:
+def read_list(
+    path: str | Path, prefix: str = "", suffix: str = "", seg_prefix: str = "", seg_suffix: str = ""
+) -> tuple[list[Subject], list[Pair]]:
     """Read VoxelMorph's list file.
 
     Args:
         path: Text; one name a line (scans to be paired at random) or two
             (that pair, moving first). Empty lines and ``#`` comments are skipped.
         prefix, suffix: Put before and after every name.
+        seg_prefix, seg_suffix: Likewise, for the name of its label map; without
+            either there are none.
 
     Returns:
         Subjects and pairs; one of the two is empty.
@@ -62,11 +68,14 @@ def read_list(path: str | Path, prefix: str = "", suffix: str = "") -> tuple[lis
         names = line.replace(",", " ").split()
         if len(names) > 2:
             raise fail(f"{path}, line {number}", f"{len(names)} names", "one name, or two for a pair")
-        files = [_existing(prefix + n + suffix, path.parent, f"{path}, line {number}") for n in names]
-        if len(files) == 1:
-            subjects.append(Subject(files[0]))
+        where, ends = f"{path}, line {number}", [(prefix, suffix)]
+        if seg_prefix or seg_suffix:
+            ends.append((seg_prefix, seg_suffix))
+        found = [Subject(*(_existing(a + n + b, path.parent, where) for a, b in ends)) for n in names]
+        if len(found) == 1:
+            subjects += found
         else:
-            pairs.append(Pair(Subject(files[0]), Subject(files[1])))
+            pairs.append(Pair(*found))
         if subjects and pairs:
             raise fail(f"{path}, line {number}", "a mixture of single names and pairs", "one kind only")
     if not subjects and not pairs:
@@ -185,6 +194,30 @@ class DatasetFolder:
         labels = self.root / "labelsTr" / name
         points = self.root / "landmarksTr" / (name.split(".")[0] + ".csv")
         return Subject(image, *(path if path.is_file() else None for path in (labels, points)))
+
+
+def read_labels(path: str | Path) -> list[int]:
+    """Label values from VoxelMorph's file of them: npy, npz (array ``labels``) or text.
+
+    Raises:
+        InputError: No such file, or something else than whole numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a list of label values")
+    try:
+        if path.suffix in (".npy", ".npz"):
+            content = np.load(path, allow_pickle=False)
+            values = np.asarray(content if path.suffix == ".npy" else content["labels"])
+        else:
+            values = np.loadtxt(path)
+        values = np.atleast_1d(values).ravel()
+        if not len(values) or (values != np.round(values)).any():
+            raise ValueError("fractions, or nothing")
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise fail(str(path), f"no list of labels ({reason})", "whole numbers, as npy or text") from error
+    return sorted({int(v) for v in values} - {0})
 
 
 def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
