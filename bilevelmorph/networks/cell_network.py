@@ -215,6 +215,13 @@ class CellNetwork(RegistrationNetwork):
             weight.assign(mine[weight.path.split("/", 1)[-1]])
         return out
 
+    def set_temperature(self, value: float) -> None:
+        """Of every mixture; lower is more decided."""
+        for cell in (*self.encoder.cells, *(s.cell for s in self.stages)):
+            for mixture in (*cell.choices, cell):
+                if hasattr(mixture, "heat"):
+                    mixture.heat.assign(value)
+
     def entropy(self) -> float:
         """How undecided the mixtures are, on average: 1 at the start of a search, 0 when all is chosen."""
         cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
@@ -231,8 +238,9 @@ class CellNetwork(RegistrationNetwork):
         """What the mixtures would cost on average, to be made small together with the loss.
 
         Args:
-            costs: Of an operation at a scale, such as measured milliseconds; by
-                default multiply-adds for a voxel of the full grid.
+            costs: Of an operation at a scale, such as measured milliseconds, and of
+                ``"stage"``, what a stage costs beside its cell; by default
+                multiply-adds for a voxel of the full grid.
 
         Returns:
             Scalar, float32, differentiable in the `architecture`.
@@ -241,7 +249,8 @@ class CellNetwork(RegistrationNetwork):
         for scale, cell in zip(sorted(self.features), self.encoder.cells, strict=True):
             total += 2 * self._cost_of(cell, scale, costs)  # both images
         for scale, stage in zip(self.scales, self.stages, strict=True):
-            total += stage.probability * self._cost_of(stage.cell, scale, costs)
+            beside = (costs or {}).get((scale, "stage"), 0.0)
+            total += stage.probability * (beside + self._cost_of(stage.cell, scale, costs))
         return total
 
     def _cost_of(self, cell: Any, scale: int, costs: Mapping[tuple[int, str], float] | None) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -101,6 +102,8 @@ class BilevelTrainer(Trainer):
                 features_every,
                 warmup,
                 needs=self.upper.needs,
+                # Points would have to move against the images.
+                augmented=self.upper.kind != "landmarks",
             )
             levels.append(level)
         self.set_levels(levels)
@@ -154,6 +157,9 @@ class BilevelTrainer(Trainer):
     ) -> dict[str, tf.Tensor]:
         """One update of a level, none where its hypergradient is not to be trusted."""
         batch = self.prepare(step, batch)
+        if level.augmented:
+            # By other numbers than the training pair of this step.
+            held = self.augmentation(held, tf.stack([self.seed + 1, tf.cast(step, tf.int32)]))
 
         def lower() -> tf.Tensor:
             self.seed_noise(step)
@@ -170,6 +176,39 @@ class BilevelTrainer(Trainer):
         level.update(result.gradients, result.status == CONVERGED)
         slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in level.named(result.gradients)}
         return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}
+
+    def pace(
+        self,
+        source: Source | tf.data.Dataset,
+        upper_source: Source | tf.data.Dataset,
+        batch_size: int = 1,
+        rounds: int = 3,
+    ) -> float:
+        """Seconds of a training step with its share of the levels above; nothing is moved by it.
+
+        Args:
+            source, upper_source, batch_size: As of `fit`.
+            rounds: Of which the fastest counts.
+        """
+        self._check_compiled()
+        # The state of the levels is among the network's weights in part; twice does no harm.
+        touched = [*self.network.weights, *self.state_variables]
+        kept = [np.array(v) for v in touched]
+        step, batch = next(iter(as_source(source).dataset(0, 1, batch_size)))
+        _, held = next(iter(as_source(upper_source).dataset(0, 1, batch_size)))
+        jobs = [(1, partial(self._steps[0], step, batch))]
+        jobs += [(v.every, partial(self._level_steps[v.name], step, batch, held)) for v in self.levels]
+        total = 0.0
+        for every, run in jobs:
+            seconds = []
+            for _ in range(rounds + 1):
+                began = time.perf_counter()
+                {k: np.array(v) for k, v in run().items()}
+                seconds.append(time.perf_counter() - began)
+            total += min(seconds[1:]) / every
+        for variable, value in zip(touched, kept, strict=True):
+            variable.assign(value)
+        return total
 
     def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
         for level in self.levels:

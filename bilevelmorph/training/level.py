@@ -28,6 +28,8 @@ class Level:
         warmup: Lower steps before the first.
         names: Of the variables; their numbers by default.
         needs: Entries of a held-out batch beside the images.
+        augmented: Whether held-out pairs are varied as training pairs are: features
+            can learn forty pairs by heart, a handful of loss weights cannot.
 
     >>> variable = keras.Variable(0.0)
     >>> level = Level("x", [variable], None, keras.optimizers.SGD(0.1), None, every=2, warmup=3)
@@ -49,13 +51,14 @@ class Level:
         warmup: int = 0,
         names: Sequence[str] = (),
         needs: Sequence[str] = (),
+        augmented: bool = False,
     ) -> None:
         self.name, self.variables = name, list(variables)
         self.criterion, self.optimizer, self.strategy = criterion, optimizer, strategy
         self.every = int(positive("--upper-every", every, whole=True))
         self.warmup = int(positive("--warmup", warmup, zero=True, whole=True))
         self.names = list(names) or [str(i) for i in range(len(self.variables))]
-        self.needs = tuple(needs)
+        self.needs, self.augmented = tuple(needs), augmented
         optimizer.build(self.variables)
 
     @property

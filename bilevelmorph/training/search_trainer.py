@@ -63,6 +63,7 @@ class SearchTrainer(BilevelTrainer):
         warmup: int = 0,
         cost_weight: float = 0.0,
         costs: Mapping[tuple[int, str], float] | None = None,
+        most: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Set how the levels are moved.
@@ -77,10 +78,12 @@ class SearchTrainer(BilevelTrainer):
                 which learn slowly are not passed over for those that need not learn.
             cost_weight: Of what the architecture costs, as a share of what it costs now.
             costs: See `CellNetwork.expected_cost`.
+            most: What it may cost: only what is above that is counted, as a share of it; 0 for none.
         """
         super().compile(optimizer, *args, **{**kwargs, "warmup": warmup})
         self.cost_weight, self.costs = positive("--latency-weight", cost_weight, zero=True), costs
         self._whole = float(self.cells.expected_cost(costs))
+        self.most = positive("--target-ms", most, zero=True)
         middle = Level(
             "architecture",
             self.cells.architecture,
@@ -96,8 +99,12 @@ class SearchTrainer(BilevelTrainer):
         """The objective on held-out pairs, and the cost."""
         loss = self.energy.total(self.energy.terms(fields, held["moving"], held["fixed"]))
         if self.cost_weight:
-            loss += self.cost_weight * self.cells.expected_cost(self.costs) / self._whole
+            loss += self.cost_weight * self._excess()
         return loss
+
+    def _excess(self) -> tf.Tensor:
+        cost = self.cells.expected_cost(self.costs)
+        return tf.nn.relu(cost / self.most - 1) if self.most else cost / self._whole
 
     def record(self, level: Level, row: dict[str, float]) -> None:
         super().record(level, row)

@@ -29,6 +29,7 @@ class UpperObjective:
             speed, instead of being tuned, which is what it is kept here to show.
         width: Window of the correlation in voxels.
         weighted: The training objective, for ``"weighted"``.
+        guarded: Dice, too, comes with a penalty on folding, of constant weight.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -41,10 +42,11 @@ class UpperObjective:
         kind: str = "dice",
         width: int = 9,
         weighted: Callable[[Fields, Mapping[str, tf.Tensor]], tf.Tensor] | None = None,
+        guarded: bool = False,
     ) -> None:
         self.kind = one_of("--upper", kind, UPPER)
         self.similarity = LocalNCC(width)
-        self.weighted = weighted
+        self.weighted, self.guarded = weighted, guarded
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -66,7 +68,8 @@ class UpperObjective:
         displacement = crop(fields.displacement, spatial_shape(batch["fixed"]))
         if self.kind == "dice":
             moved = warp(batch["moving_labels"], displacement, frozen=True)
-            return SoftDice()(batch["fixed_labels"], moved)
+            guard = FOLDING_WEIGHT * folding(displacement) if self.guarded else 0.0
+            return SoftDice()(batch["fixed_labels"], moved) + guard
         if self.kind == "landmarks":
             return landmark_distance(displacement, batch["moving_points"], batch["fixed_points"])
         if self.kind == "weighted":
