@@ -22,11 +22,15 @@ class TrainingConfig:
     img_list: str | None = None
     img_prefix: str = ""
     img_suffix: str = ""
+    seg_prefix: str = ""
+    seg_suffix: str = ""
+    labels: str | None = None
     data: str | None = None
     synthetic: bool = False
     atlas: str | None = None
     multichannel: bool = False
     shape: tuple[int, ...] | None = None
+    spacing: float = 0.0
     percentiles: tuple[float, float] = (0.5, 99.5)
     val_pairs: int = 40
     val_every: int = 1

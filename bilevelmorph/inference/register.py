@@ -17,6 +17,7 @@ from bilevelmorph.volumes.geometry import (
     outside_of,
     read_field,
     resample,
+    respaced,
     sample_field,
     transform_points,
     voxel_positions,
@@ -74,6 +75,7 @@ class Registrar:
             than registering a few pairs but makes all further ones several times faster.
         instance_steps: Iterations that refine each pair under the objective the
             model was trained with; see `Refiner`.
+        instance_rate: Of these, voxels.
         samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
     """
 
@@ -86,6 +88,7 @@ class Registrar:
         compiled: bool = False,
         instance_steps: int = 0,
         samples: int = 0,
+        instance_rate: float = 0.03,
     ) -> None:
         self.network: Any = None
         if deformable:
@@ -94,8 +97,8 @@ class Registrar:
         self.affine = affine
         self.start = start or options.get("grid", "header")
         self.percentiles = options.get("percentiles", PERCENTILES)
-        self.shape = options.get("shape")
-        refiner = self._make_refiner(instance_steps)
+        self.shape, self.spacing = options.get("shape"), options.get("spacing")
+        refiner = self._make_refiner(instance_steps, instance_rate)
         self.uncertainty = self._make_uncertainty(samples)
         self.predictor = self._make_predictor(refiner, compiled)
 
@@ -107,7 +110,7 @@ class Registrar:
         # Refinement is worth compiling for in any case.
         return Predictor(self.network, refiner, compiled or refiner is not None)
 
-    def _make_refiner(self, steps: int) -> Refiner | None:
+    def _make_refiner(self, steps: int, rate: float) -> Refiner | None:
         positive("--instance-steps", steps, zero=True, whole=True)
         if not steps:
             return None
@@ -118,7 +121,7 @@ class Registrar:
         weights = {k: v for k, v in objective.pop("weights", {}).items() if k not in NOT_REFINED}
         if "similarity" not in weights:
             raise fail("--instance-steps", f"{steps} for a model without an objective", "0")
-        return Refiner(Energy(**objective, weights=weights), steps)
+        return Refiner(Energy(**objective, weights=weights), steps, rate)
 
     def _make_uncertainty(self, samples: int) -> Uncertainty | None:
         positive("--samples", samples, zero=True, whole=True)
@@ -151,8 +154,9 @@ class Registrar:
         region = None if mask is None else mask.data > 0
         affine = align(moving, fixed, self.affine, self.start, region)
         work = self._work_grid(fixed)
-        source = normalise(moving.data, self.percentiles)
-        source = resample(moving.with_data(source), work.shape, work.affine, affine).data
+        own = respaced(moving, self.spacing) if self.spacing else moving
+        own = own.with_data(normalise(own.data, self.percentiles))
+        source = resample(own, work.shape, work.affine, affine).data
         target = work.data
         found = self.predictor(source, target, inverse) if self.predictor is not None else None
         step = None if found is None else found.displacement
@@ -189,6 +193,8 @@ class Registrar:
     def _work_grid(self, fixed: Volume) -> Volume:
         """The fixed image as the network wants it: canonical axes, normalised, its usual shape."""
         work = canonical(fixed)
+        if self.spacing:
+            work = respaced(work, self.spacing)
         work = work.with_data(normalise(work.data, self.percentiles))
         if self.shape is None:
             return work

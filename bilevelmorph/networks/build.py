@@ -8,6 +8,8 @@ from typing import Any
 from bilevelmorph.checks import one_of
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.cell_network import CellNetwork
+from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.networks.propagation_network import PropagationNetwork
 from bilevelmorph.networks.vxm_dense import VxmDense
 
@@ -18,7 +20,7 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
     """An untrained network.
 
     Args:
-        config: Its `network` field chooses the kind.
+        config: Its `genotype`, else its `network`, chooses the kind.
         shape: Grid of the training pairs; only its rank fixes the network, the
             sizes are kept as the grid that scans are centred in again at inference.
         channels: Of each image.
@@ -28,9 +30,9 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
     """
     one_of("--network", config.network, NETWORKS)
     ndims = len(shape)
-    preprocessing: dict[str, Any] = {"percentiles": list(config.percentiles), "grid": "header"}
-    if not config.synthetic:
-        preprocessing |= {"grid": "centre", "shape": list(shape)}
+    shared = shared_options(config, shape, channels)
+    if config.genotype:
+        return CellNetwork.of(Genotype.load(config.genotype), ndims, int_steps=config.int_steps, **shared)
     if config.network == "vxm":
         return VxmDense(
             ndims,
@@ -41,7 +43,7 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
             use_probs=config.use_probs,
             src_feats=channels,
             trg_feats=channels,
-            preprocessing=preprocessing,
+            preprocessing=shared["preprocessing"],
         )
     return PropagationNetwork(
         ndims,
@@ -55,6 +57,15 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
         config.guides,
         config.steps[0] if len(config.steps) == 1 else config.steps,
         probabilistic=config.probabilistic,
-        channels=channels,
-        preprocessing=preprocessing,
+        **shared,
     )
+
+
+def shared_options(config: TrainingConfig, shape: Sequence[int], channels: int) -> dict[str, Any]:
+    """What a network of any kind is told of the images; arguments as of `build_network`."""
+    preprocessing: dict[str, Any] = {"percentiles": list(config.percentiles), "grid": "header"}
+    if not config.synthetic:
+        preprocessing |= {"grid": "centre", "shape": list(shape)}
+    if config.spacing:
+        preprocessing["spacing"] = config.spacing
+    return {"channels": channels, "preprocessing": preprocessing}

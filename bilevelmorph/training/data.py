@@ -11,7 +11,15 @@ from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.training.validation import Validation
 from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.pairs import DatasetFolder, Pair, Subject, read_csv, read_list, with_labels
+from bilevelmorph.volumes.pairs import (
+    DatasetFolder,
+    Pair,
+    Subject,
+    read_csv,
+    read_labels,
+    read_list,
+    with_labels,
+)
 
 
 class TrainingData(NamedTuple):
@@ -41,6 +49,7 @@ def open_data(config: TrainingConfig) -> TrainingData:
     options: dict[str, Any] = {
         "shape": config.shape,
         "percentiles": config.percentiles,
+        "spacing": config.spacing,
         "seed": config.seed,
         "multichannel": config.multichannel,
     }
@@ -48,13 +57,35 @@ def open_data(config: TrainingConfig) -> TrainingData:
         options["atlas"] = Subject(Path(config.atlas))
     if config.data:
         return _of_folder(DatasetFolder.open(config.data), config, options)
-    if config.dice_weight:
-        raise fail("--dice-weight", "scans without label maps", "--data DIR with labelsTr")
-    path = str(config.img_list)
+    path, values = str(config.img_list), _label_values(config)
     if path.lower().endswith(".csv"):
-        return TrainingData(PairSource(pairs=read_csv(path), **options))
-    subjects, pairs = read_list(path, config.img_prefix, config.img_suffix)
-    return TrainingData(PairSource(subjects, pairs, **options))
+        subjects: list[Subject] = []
+        pairs = read_csv(path)
+    else:
+        ends = (config.img_prefix, config.img_suffix, config.seg_prefix, config.seg_suffix)
+        subjects, pairs = read_list(path, *ends)
+    source = PairSource(subjects, pairs, **options, labels=values)
+    if values:
+        _need_labels(source.everyone)
+        _check_labels(source, source.everyone, values, "training")
+    return TrainingData(source)
+
+
+def _label_values(config: TrainingConfig) -> list[int]:
+    """Those that soft Dice counts on scans of a list."""
+    if not config.dice_weight:
+        return []
+    if not config.labels:
+        raise fail(
+            "--dice-weight", "no --labels", "--labels FILE and label maps, or --data DIR with labelsTr"
+        )
+    return read_labels(config.labels)
+
+
+def _need_labels(subjects: list[Subject]) -> None:
+    for subject in subjects:
+        if subject.labels is None:
+            raise fail("--dice-weight", f"no label map for {subject.image}", "labels for every scan")
 
 
 def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str, Any]) -> TrainingData:
@@ -64,9 +95,7 @@ def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str,
         raise fail(str(folder.root), "no labels in dataset.json", "their values, which Dice needs")
     source = PairSource(subjects, **options, labels=values if supervised else ())
     if supervised:
-        for subject in subjects:
-            if subject.labels is None:
-                raise fail("--dice-weight", f"no label map for {subject.image}", "labels for every scan")
+        _need_labels(subjects)
         _check_labels(source, subjects, values, "training")
     pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
     if not pairs:

@@ -21,6 +21,7 @@ from bilevelmorph.training.recorder import Recorder
 from bilevelmorph.training.state import newest_checkpoint, restore_state
 from bilevelmorph.training.trainer import Diverged, Trainer
 from bilevelmorph.training.upper_objective import UPPER, UpperObjective
+from bilevelmorph.volumes.tables import read_json
 
 
 def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
@@ -42,7 +43,7 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     data = open_data(config)
     source, validation = data.source, data.validation
     folder.mkdir(parents=True, exist_ok=True)
-    start, initial_epoch = _starting_point(config, folder)
+    start, initial_epoch = starting_point(config, folder)
     network = build_network(config, source.shape, source.channels)
     network.build()
     if start is not None:
@@ -94,6 +95,8 @@ def make_energy(config: TrainingConfig) -> Energy:
         weights["feature_kl"] = config.feature_kl
     if config.dice_weight:
         weights["dice"] = config.dice_weight
+    if config.loss_weights:
+        weights |= _read_weights(config.loss_weights, weights)
     if config.bilevel:
         weights = LossWeights(weights, config.freeze)
     return Energy(
@@ -105,6 +108,19 @@ def make_energy(config: TrainingConfig) -> Energy:
         config.image_sigma,
         config.kl_lambda,
     )
+
+
+def _read_weights(path: str, known: dict[str, float]) -> dict[str, float]:
+    content = read_json(path, "weights by name")
+    if not isinstance(content, dict):
+        raise fail(path, "no table of weights", 'a JSON such as {"regularity": 1.0}')
+    for name, value in content.items():
+        if name not in known:
+            raise fail(path, f"a weight of {name}", f"weights of {', '.join(known)} in this run")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise fail(f"{path}, {name}", repr(value), "a number")
+        positive(f"{path}, {name}", value, zero=True)
+    return content
 
 
 def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: Energy) -> Trainer:
@@ -153,6 +169,7 @@ def check(config: TrainingConfig) -> None:
     for name in ("batch_size", "epochs", "steps_per_epoch", "val_every"):
         positive("--" + name.replace("_", "-"), getattr(config, name), whole=True)
     positive("--lr", config.lr)
+    positive("--spacing", config.spacing, zero=True)
     positive("--lambda", config.lambda_weight, zero=True)
     one_of("--lr-schedule", config.lr_schedule, ("constant", "cosine"))
     positive("--int-downsize", config.int_downsize, whole=True)
@@ -207,7 +224,8 @@ def _check_bilevel(config: TrainingConfig) -> None:
     make_energy(config)  # refuses start weights of zero and names that are not there
 
 
-def _starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:
+def starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:
+    """The file that a run begins with, and the epochs that are behind it."""
     if config.resume:
         found = newest_checkpoint(folder)
         return found if found else (None, 0)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bilevelmorph.checks import fail
 from bilevelmorph.volumes.files import load_channels, load_volume
-from bilevelmorph.volumes.geometry import transform_points
+from bilevelmorph.volumes.geometry import respaced, transform_points
 from bilevelmorph.volumes.pairs import Pair, Subject
 from bilevelmorph.volumes.points import read_points
 from bilevelmorph.volumes.preprocessing import PERCENTILES, canonical, centred, normalise
@@ -26,6 +26,7 @@ class PairSource:
         shape: Grid that every scan is centred in; None takes the largest size
             along each axis, rounded up to a multiple of 16.
         percentiles: Of the intensity normalisation.
+        spacing: Millimetres of the cubic voxels that scans are brought to; 0 for their own.
         atlas: A scan that is always the fixed one.
         seed: Any whole number.
         multichannel: The last axis of every file holds channels.
@@ -47,6 +48,7 @@ class PairSource:
         multichannel: bool = False,
         labels: Sequence[int] = (),
         points: bool = False,
+        spacing: float = 0.0,
     ) -> None:
         self.subjects = list(subjects)
         if atlas is not None:
@@ -55,20 +57,22 @@ class PairSource:
         if not self.pairs and len(self.subjects) < 2:
             raise fail("training scans", len(self.subjects), "at least 2, to make a pair")
         self.percentiles = tuple(percentiles)
-        self.seed, self.multichannel = seed, multichannel
+        self.seed, self.multichannel, self.spacing = seed, multichannel, spacing
         self.label_values, self.with_points = list(labels), points
         self._cache: dict[Any, np.ndarray] = {}
         self.shape = tuple(shape) if shape else self._common_shape()
-        self.channels = self.image(self._everyone()[0]).shape[-1]
+        self.channels = self.image(self.everyone[0]).shape[-1]
 
     def _common_shape(self) -> tuple[int, ...]:
-        shapes = [canonical(self._load(s)[0]).shape for s in self._everyone()]
+        shapes = [self._grid(self._load(s)[0]).shape for s in self.everyone]
         ranks = {len(s) for s in shapes}
         if len(ranks) > 1:
             raise fail("training scans", "both 2-D and 3-D volumes", "one kind")
         return tuple(int(-(-n // 16) * 16) for n in np.max(shapes, 0))
 
-    def _everyone(self) -> list[Subject]:
+    @property
+    def everyone(self) -> list[Subject]:
+        """Every scan once."""
         paired = [s for p in self.pairs for s in (p.moving, p.fixed)]
         return list(dict.fromkeys([*self.subjects, *paired]))
 
@@ -76,13 +80,18 @@ class PairSource:
         """The channels of an image."""
         return load_channels(subject.image) if self.multichannel else [load_volume(subject.image)]
 
+    def _grid(self, volume: Volume) -> Volume:
+        """A volume as networks see it, but for intensities and the common shape."""
+        volume = canonical(volume)
+        return respaced(volume, self.spacing) if self.spacing else volume
+
     def image(self, subject: Subject) -> np.ndarray:
         """``[*shape, C]`` float32 in [0, 1]; read once."""
         key = ("image", subject.image)
         if key not in self._cache:
             parts = []
             for channel in self._load(subject):
-                volume = canonical(channel)
+                volume = self._grid(channel)
                 self._check_rank(volume.data, subject)
                 volume = volume.with_data(normalise(volume.data, self.percentiles))
                 parts.append(centred(volume, self.shape).data)
@@ -95,10 +104,14 @@ class PairSource:
             raise fail(str(subject.image), "no label map", "one")
         key = ("labels", subject.labels)
         if key not in self._cache:
-            volume = canonical(load_volume(subject.labels, "labels"))
+            volume = self._grid(load_volume(subject.labels, "labels"))
             self._check_rank(volume.data, subject)
             self._cache[key] = centred(volume, self.shape).data[..., None].astype(np.int32)
         return self._cache[key]
+
+    def grid_of(self, subject: Subject) -> np.ndarray:
+        """``[4, 4]``, from voxels of the arrays to the scan's world."""
+        return centred(self._grid(self._load(subject)[0]), self.shape).affine
 
     def points(self, subject: Subject) -> np.ndarray:
         """``[P, N]`` float32, voxels; read once."""
@@ -106,9 +119,10 @@ class PairSource:
             raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
         key = ("points", subject.points)
         if key not in self._cache:
-            grid = centred(canonical(self._load(subject)[0]), self.shape).affine
             world = read_points(subject.points, len(self.shape)).positions
-            self._cache[key] = transform_points(np.linalg.inv(grid), world).astype(np.float32)
+            self._cache[key] = transform_points(np.linalg.inv(self.grid_of(subject)), world).astype(
+                np.float32
+            )
         return self._cache[key]
 
     def one_hot(self, subject: Subject) -> np.ndarray:

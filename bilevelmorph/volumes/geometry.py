@@ -102,6 +102,36 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
     return Volume(data, grid, volume.kind, volume.name, None)
 
 
+def respaced(volume: Volume, spacing: float) -> Volume:
+    """The same field of view in cubic voxels of another size.
+
+    Images are smoothed first where voxels grow, so that what is finer than the
+    new voxels does not come back as noise; label maps are read at the nearest voxel.
+
+    Args:
+        volume: Of any spacing.
+        spacing: Millimetres along every axis.
+
+    >>> respaced(Volume(np.ones([8, 6, 4]), np.eye(4)), 2.0).shape
+    (4, 3, 2)
+    """
+    n = volume.ndims
+    factors = spacing / np.array(volume.spacing)
+    if np.allclose(factors, 1, atol=1e-4):
+        return volume
+    shape = np.maximum(np.rint(np.array(volume.shape) / factors).astype(int), 2)
+    scale = np.eye(4)
+    scale[range(n), range(n)] = factors
+    scale[:n, 3] = (factors - 1) / 2  # the corners of both fields of view coincide
+    if volume.kind == "image":
+        # Of this width a Gaussian passes half of what the new voxels can just carry.
+        width = 0.5 * np.sqrt(np.maximum(factors**2 - 1, 0))
+        volume = volume.with_data(
+            ndimage.gaussian_filter(volume.data.astype(np.float32), width, mode="nearest")
+        )
+    return resample(volume, shape.tolist(), volume.affine @ scale, np.eye(4))
+
+
 def whole_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
     """The translation of a map between voxels, where it is nothing but one by whole voxels.
 

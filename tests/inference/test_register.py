@@ -228,3 +228,19 @@ def test_a_model_of_two_channels_is_refused_for_images_of_one(tmp_path):
     target = picture(FIXED_SHAPE, grid(FIXED_SHAPE, FIXED["ras"]))
     with pytest.raises(InputError, match="channel"):
         register(target, target, str(tmp_path / "two.keras"))
+
+
+def test_a_model_that_works_on_coarser_voxels(lively, moving, fixed):
+    """Its displacement is given in voxels of the fixed image, whatever it worked on."""
+    coarse = PropagationNetwork.from_config(lively.network.get_config() | {"preprocessing": {"spacing": 2.0}})
+    coarse.build()
+    for old, new in zip(lively.network.weights, coarse.weights, strict=True):
+        new.assign(old)
+    found = Registrar(coarse)(moving, fixed)
+    assert found.displacement.shape == (*fixed.shape, 3)
+    assert found.moved.shape == fixed.shape
+    own = Registrar(lively.network)(moving, fixed)
+    # Twice as coarse, it moves about twice as far in millimetres.
+    ratio = found.report["mean_displacement_mm"] / own.report["mean_displacement_mm"]
+    assert 0.5 < ratio < 6
+    assert np.isfinite(found.displacement).all()

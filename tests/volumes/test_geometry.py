@@ -15,6 +15,7 @@ from bilevelmorph.volumes.geometry import (
     outside_of,
     read_field,
     resample,
+    respaced,
     sample,
     sample_field,
     transform_points,
@@ -208,3 +209,32 @@ def test_what_is_no_whole_shift():
         other = matrix.copy()
         other[change[0], change[1]] = change[2]
         assert whole_shift(other, 3) is None
+
+
+@pytest.mark.parametrize("spacing", [0.7, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("own", [(1.0, 1.0, 1.0), (0.5, 1.2, 2.0)])
+def test_respaced_keeps_world_positions(spacing, own):
+    """A ramp of world positions is read off at the new voxels; the field of view stays."""
+    affine = np.diag([*own, 1.0])
+    affine[:3, 3] = -3, 5, 7
+    shape = (24, 20, 18)
+    world = transform_points(affine, voxel_positions(shape).astype(float))
+    ramp = Volume((world @ [1.0, 2.0, -1.0]).astype(np.float32), affine)
+    out = respaced(ramp, spacing)
+    assert out.spacing == pytest.approx([spacing] * 3)
+    extent = np.array(out.shape) * spacing
+    np.testing.assert_allclose(extent, np.array(shape) * own, atol=spacing / 2 + 1e-6)
+    corner = transform_points(affine, np.full(3, -0.5))
+    np.testing.assert_allclose(transform_points(out.affine, np.full(3, -0.5)), corner, atol=1e-9)
+    there = transform_points(out.affine, voxel_positions(out.shape).astype(float)) @ [1.0, 2.0, -1.0]
+    inside = (slice(3, -3),) * 3
+    np.testing.assert_allclose(out.data[inside], there[inside], atol=1e-3)
+
+
+def test_respaced_smooths_images_and_reads_labels():
+    checks = (np.indices((16, 16, 16)).sum(0) % 2).astype(np.uint8)
+    image = respaced(Volume(checks.astype(np.float32), np.eye(4)), 2.0).data
+    assert np.abs(image[1:-1, 1:-1, 1:-1] - 0.5).max() < 0.1
+    labels = respaced(Volume(7 * checks, np.eye(4), "labels"), 2.0).data
+    assert labels.dtype == np.uint8
+    assert set(np.unique(labels)) <= {0, 7}
