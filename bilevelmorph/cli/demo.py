@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make the pair, register it, score it, draw it."""
-    from bilevelmorph.cli.devices import choose_gpu
+    from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)
     from bilevelmorph.report.demo import demo

@@ -12,9 +12,13 @@ from bilevelmorph.checks import InputError
 
 COMMANDS = {
     "register": "align one volume with another",
+    "instance": "fit one pair without a model",
     "warp": "apply a displacement to an image or a label map",
     "warp-points": "apply a displacement to points",
     "train": "train a network on your scans",
+    "template": "make an unbiased template of your scans",
+    "search": "search a network for your scans, within a time budget",
+    "fetch": "download a public data set",
     "evaluate": "score a model over pairs with label maps",
     "export": "write a model for other runtimes",
     "models": "list the bundled models, or show a model's card",

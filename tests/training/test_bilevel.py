@@ -14,7 +14,7 @@ from scans import TINY, write_scans
 
 from bilevelmorph.bilevel import STRATEGIES
 from bilevelmorph.checks import InputError
-from bilevelmorph.cli import train as command
+from bilevelmorph.cli import flags
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.inference import load_model
 from bilevelmorph.losses.energy import Energy
@@ -307,4 +307,4 @@ def test_divergence_names_the_weight(scans):
 
 
 def test_the_command_names_every_strategy():
-    assert tuple(STRATEGIES) == command._STRATEGIES
+    assert tuple(STRATEGIES) == flags.STRATEGIES

@@ -1,0 +1,112 @@
+"""A searched architecture, drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bilevelmorph.checks import one_of
+from bilevelmorph.networks.genotype import Genotype
+from bilevelmorph.volumes.files import replacing, suffix
+
+# One colour a family of operations, darker where it reaches farther.
+_COLOURS = {
+    "skip": "#e8e8e8",
+    "conv1": "#deebf7",
+    "conv3": "#9ecae1",
+    "conv5": "#4292c6",
+    "conv7": "#2171b5",
+    "sep3": "#c7e9c0",
+    "sep5": "#74c476",
+    "sep7": "#31a354",
+    "dil3": "#fdd0a2",
+    "dil5": "#fd8d3c",
+    "dil7": "#d94801",
+}
+_WIDE, _HIGH, _GAP = 1.0, 0.62, 0.25
+
+
+def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> None:
+    """Cells of features on the left, of deformation on the right; a row a scale, the coarsest below.
+
+    Args:
+        path: PNG or SVG.
+        genotype: To be drawn.
+        title: Over the drawing.
+
+    Raises:
+        InputError: Another ending.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kind = one_of(f"ending of {path}", suffix(path), (".png", ".svg")).removeprefix(".")
+    scales = sorted(genotype.features)
+    longest = max(len(cell) for cell in genotype.features.values())
+    right = longest * _WIDE + 2.2
+    deepest = max(len(cell) for cell in genotype.deformation.values())
+    figure = Figure(figsize=(1.25 * (right + deepest * _WIDE + 1.2), 1.25 * len(scales) + 0.7))
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((0.01, 0.01, 0.98, 0.9))
+    places: dict[int, tuple[float, float]] = {}
+    for row, scale in enumerate(scales):
+        y = -1.0 * row
+        axis.text(-0.75, y, f"1/{scale}\n{genotype.filters[scale]} ch.", ha="center", va="center", fontsize=8)
+        end = _draw_cell(axis, 0.0, y, genotype.features[scale])
+        if row:
+            _arrow(axis, (0.4, y + 1 - _HIGH / 2), (0.4, y + _HIGH / 2))
+        if scale not in genotype.deformation:
+            continue
+        _arrow(
+            axis, (end, y), (right - 0.05, y), ", ".join(n for n in genotype.inputs[scale] if n != "coarser")
+        )
+        places[scale] = (right + 0.4, y)
+        last = _draw_cell(axis, right, y, genotype.deformation[scale])
+        _arrow(axis, (last, y), (last + 0.45, y))
+        axis.text(last + 0.5, y, "velocity", va="center", fontsize=7)
+    for scale in places:
+        if "coarser" in genotype.inputs[scale]:
+            below = min(s for s in places if s > scale)
+            _arrow(
+                axis,
+                (places[below][0], places[below][1] + _HIGH / 2),
+                (places[scale][0], places[scale][1] - _HIGH / 2),
+            )
+    axis.text(0.0, 0.62, "features (F cells)", fontsize=9, weight="bold")
+    axis.text(right, 0.62, "deformation (D cells)", fontsize=9, weight="bold")
+    axis.set_xlim(-1.3, right + deepest * _WIDE + 1.4)
+    axis.set_ylim(-len(scales) + 0.4, 0.95)
+    axis.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=10)
+    # Without a date and with fixed names the same genotype gives the same file.
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": "genotype"}):
+        figure.savefig(temporary, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
+
+
+def _draw_cell(axis: Any, x: float, y: float, operations: tuple[str, ...]) -> float:
+    """Boxes in a row; the x at which they end."""
+    from matplotlib.patches import FancyBboxPatch
+
+    for name in operations:
+        box = FancyBboxPatch(
+            (x, y - _HIGH / 2),
+            _WIDE - _GAP,
+            _HIGH,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=_COLOURS[name],
+            edgecolor="#444444",
+            linewidth=0.8,
+        )
+        axis.add_patch(box)
+        axis.text(x + (_WIDE - _GAP) / 2, y, name, ha="center", va="center", fontsize=8)
+        x += _WIDE
+    return x - _GAP
+
+
+def _arrow(axis: Any, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
+    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#555555", "linewidth": 0.9})
+    if text:
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.08)
+        axis.text(*middle, text, ha="center", va="bottom", fontsize=7, color="#555555")

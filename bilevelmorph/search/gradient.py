@@ -1,0 +1,201 @@
+"""The gradient searcher: one supernet, whose architecture and loss weights move while it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from bilevelmorph.bilevel import STRATEGIES
+from bilevelmorph.checks import fail
+from bilevelmorph.networks.build import shared_options
+from bilevelmorph.networks.cell_network import CellNetwork
+from bilevelmorph.networks.genotype import Genotype
+from bilevelmorph.networks.weights import load_weights
+from bilevelmorph.search.clock import Clock
+from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.latency import operation_costs
+from bilevelmorph.training.data import TrainingData
+from bilevelmorph.training.recorder import Recorder
+from bilevelmorph.training.run import augmentation_of, make_energy, make_optimizer
+from bilevelmorph.training.search_trainer import SearchTrainer
+from bilevelmorph.training.state import newest_checkpoint, restore_state
+from bilevelmorph.training.upper_objective import UpperObjective
+from bilevelmorph.volumes.tables import read_json, read_rows, write_csv, write_json
+
+PART = "gradient"
+WARMUP = 0.2
+MANY = 10**9
+
+
+class Found(NamedTuple):
+    """What a search by gradients ends with.
+
+    Attributes:
+        genotype: The likeliest architecture.
+        weights: The loss weights at the end.
+        network: The supernet, for what it has learned.
+    """
+
+    genotype: Genotype
+    weights: dict[str, float]
+    network: CellNetwork
+
+
+class _Pace(keras.callbacks.Callback):
+    """Cools the mixtures as the search goes on, keeps the clock, and stops when time is up."""
+
+    def __init__(self, trainer: SearchTrainer, clock: Clock, config: SearchConfig, seconds: float) -> None:
+        super().__init__()
+        self.trainer, self.clock, self.config, self.seconds = trainer, clock, config, seconds
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began = time.monotonic()
+        share = epoch / max(1, self.config.epochs - 1)
+        self.trainer.cells.set_temperature(self.config.temperature**share)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.clock.save()
+        took = time.monotonic() - self._began
+        if not self.config.search_steps and self.clock.used(PART) + took > self.seconds:
+            self.model.stop_training = True
+
+
+class _Trajectory(keras.callbacks.Callback):
+    """Leaves entropy, cost and genotype after every epoch in `search.csv`."""
+
+    def __init__(self, trainer: SearchTrainer, path: Path, done: int) -> None:
+        super().__init__()
+        self.trainer, self.path = trainer, path
+        there = read_rows(path) if done and path.is_file() else []
+        self.rows: list[dict[str, Any]] = [row for row in there if int(row["epoch"]) <= done]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        cells, last = self.trainer.cells, (self.trainer.search or [{}])[-1]
+        genotype = cells.genotype()
+        chosen = [
+            name for part in (genotype.features, genotype.deformation) for c in part.values() for name in c
+        ]
+        self.rows.append(
+            {
+                "epoch": epoch + 1,
+                "entropy": round(cells.entropy(), 6),
+                "cost": round(last.get("cost", 1.0), 6),
+                "skips": chosen.count("skip") / len(chosen),
+                **{f"weight_{k}": round(v, 6) for k, v in self.trainer.weights.numbers().items()},
+                **{f"F{s}": " ".join(c) for s, c in sorted(genotype.features.items())},
+                **{f"D{s}": " ".join(c) for s, c in sorted(genotype.deformation.items())},
+            }
+        )
+        write_csv(self.path, self.rows)
+
+
+def gradient_search(
+    config: SearchConfig, data: TrainingData, clock: Clock, seconds: float, quiet: bool = False
+) -> Found:
+    """Move loss weights, architecture and network weights in one run.
+
+    Args:
+        config: Of the search.
+        data: Training pairs, and validation pairs for the levels above.
+        clock: Counts the time under ``"gradient"``.
+        seconds: To be used; `--search-steps`, where given, decide instead.
+        quiet: No progress bars.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: The time is too short for one epoch.
+    """
+    folder = Path(config.model_dir) / PART
+    folder.mkdir(parents=True, exist_ok=True)
+    clock.begin(PART)
+    keras.utils.set_random_seed(config.seed)
+    shape = data.source.shape
+    network = CellNetwork.space(
+        len(shape),
+        config.scales,
+        config.operations,
+        config.layers,
+        max(config.filters),
+        int_steps=config.int_steps,
+        **shared_options(config, shape, data.source.channels),
+    )
+    network.build()
+    trainer = _make_trainer(config, data, network)
+    start = newest_checkpoint(folder)
+    epochs = _epochs(config, trainer, data, folder, seconds - clock.used(PART))
+    for level in trainer.levels:
+        level.warmup = int(WARMUP * epochs * config.steps_per_epoch)
+    done = 0
+    if start is not None:
+        load_weights(network, start[0])
+        restore_state(start[0], trainer.state_variables)
+        done = start[1]
+    run = dataclasses.replace(config, bilevel=True, model_dir=str(folder), epochs=epochs, val_every=MANY)
+    callbacks = [
+        Recorder(run, trainer, None, done, quiet),
+        _Trajectory(trainer, folder / "search.csv", done),
+        _Pace(trainer, clock, run, seconds),
+    ]
+    trainer.fit(
+        data.source,
+        data.upper,
+        epochs=epochs,
+        steps_per_epoch=config.steps_per_epoch,
+        batch_size=config.batch_size,
+        callbacks=callbacks,
+        initial_epoch=done,
+    )
+    return Found(network.genotype(), trainer.weights.numbers(), network)
+
+
+def _make_trainer(config: SearchConfig, data: TrainingData, network: CellNetwork) -> SearchTrainer:
+    plan = dataclasses.replace(config, bilevel=True)
+    energy = make_energy(plan)
+    network.objective = energy.get_config()
+    trainer = SearchTrainer(network, energy, augmentation_of(plan), plan.seed)
+    kind = "dice" if data.upper is not None and data.upper.label_values else "label-free"
+    cost: dict[str, Any] = {}
+    if config.latency_weight or config.target_ms:
+        cost = {
+            "cost_weight": config.latency_weight or 1.0,
+            "costs": operation_costs(network, data.source.shape),
+            "most": config.target_ms,
+        }
+    trainer.compile(
+        make_optimizer(plan),
+        UpperObjective(kind, config.window, guarded=True),
+        STRATEGIES[config.strategy](),
+        keras.optimizers.Adam(config.upper_lr),
+        config.upper_every,
+        architecture_optimizer=keras.optimizers.Adam(config.architecture_lr),
+        architecture_every=config.architecture_every,
+        **cost,
+    )
+    return trainer
+
+
+def _epochs(
+    config: SearchConfig, trainer: SearchTrainer, data: TrainingData, folder: Path, seconds: float
+) -> int:
+    """How many epochs the time allows, measured once; a resumed run keeps to the plan."""
+    if config.search_steps:
+        return max(1, -(-config.search_steps // config.steps_per_epoch))
+    path = folder / "plan.json"
+    if path.is_file():
+        return int(read_json(path, "a plan")["epochs"])
+    began = time.monotonic()
+    pace = trainer.pace(data.source, data.upper, config.batch_size)
+    left, epoch = seconds - (time.monotonic() - began), pace * config.steps_per_epoch
+    if epoch > left:
+        came = f"{config.budget}, {max(0, left):.0f} s of which are left for the network of all operations"
+        mend = "give more, or fewer --steps-per-epoch, --operations or --layers"
+        raise fail("--budget", came, f"{epoch:.0f} s for an epoch at least", mend)
+    epochs = int(left / epoch)
+    write_json(path, {"epochs": epochs, "seconds_a_step": round(pace, 4)})
+    return epochs

@@ -1,0 +1,55 @@
+"""What can be chosen, written as Keras Tuner's hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bilevelmorph.networks.genotype import INPUTS, Genotype
+from bilevelmorph.search.config import SearchConfig
+
+# A search over the weight of regularity, this many times down and up from --lambda.
+SPREAD = 10.0
+
+
+def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
+    """The architecture that a set of hyperparameters stands for.
+
+    Args:
+        hp: Keras Tuner's `HyperParameters`.
+        config: Whose operations, layers, scales and filters bound the choice.
+
+    Returns:
+        The genotype; hyperparameters that are new to `hp` take their defaults.
+    """
+    levels = hp.Int("levels", 1, len(config.scales), default=len(config.scales))
+    width = hp.Choice("filters", list(config.filters)) if len(config.filters) > 1 else config.filters[0]
+    scales = [2 ** (k + 1) for k in range(levels)]
+    features, deformation, inputs = {}, {}, {}
+    # All of them are asked for, so that every trial has the same hyperparameters.
+    for scale in sorted(config.scales):
+        cells = [_draw_cell(hp, f"{kind}{scale}", config) for kind in ("F", "D")]
+        fed = hp.Boolean(f"D{scale}/coarser", default=True)
+        if scale in scales:
+            features[scale], deformation[scale] = cells
+            inputs[scale] = INPUTS if fed and scale < max(scales) else INPUTS[:2]
+    return Genotype(features, deformation, inputs, dict.fromkeys(scales, int(width)))
+
+
+def _draw_cell(hp: Any, name: str, config: SearchConfig) -> tuple[str, ...]:
+    start = "conv3" if "conv3" in config.operations else config.operations[0]
+    length = hp.Int(f"{name}/layers", 1, config.layers, default=config.layers)
+    chosen = [hp.Choice(f"{name}/{i}", list(config.operations), default=start) for i in range(config.layers)]
+    return tuple(chosen[:length])
+
+
+def draw_weights(hp: Any, start: Mapping[str, float]) -> dict[str, float]:
+    """The loss weights that a set of hyperparameters stands for.
+
+    Args:
+        hp: Keras Tuner's `HyperParameters`.
+        start: Weights by name; that of regularity is chosen around its start, the others stay.
+    """
+    centre = start["regularity"]
+    chosen = hp.Float("regularity", centre / SPREAD, centre * SPREAD, sampling="log", default=centre)
+    return {**start, "regularity": float(chosen)}

@@ -1,0 +1,197 @@
+"""Whole searches on small scans: what they leave, how they go on, what the same seed gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scans import write_scans
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.cli.main import main
+from bilevelmorph.inference import load_model
+from bilevelmorph.networks import CellNetwork, Genotype
+from bilevelmorph.report.search_page import write_search_page
+from bilevelmorph.search import gradient
+from bilevelmorph.search.clock import Clock
+from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.gradient import gradient_search
+from bilevelmorph.search.run import search
+from bilevelmorph.training.data import open_data
+from bilevelmorph.training.search_trainer import SearchTrainer
+from bilevelmorph.volumes.tables import read_json, read_rows
+
+SMALL = {
+    "budget": "10m",
+    "scales": (2,),
+    "layers": 1,
+    "filters": (4,),
+    "operations": ("skip", "conv1", "conv3"),
+    "int_steps": 2,
+    "steps_per_epoch": 6,
+    "search_steps": 18,
+    "trial_steps": 6,
+    "trials": 2,
+    "seed": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_scans(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(scans, tmp_path_factory):
+    """A small search by gradients, done; its configuration and result."""
+    config = SearchConfig(data=str(scans), model_dir=str(tmp_path_factory.mktemp("found")), **SMALL)
+    return config, search(config, quiet=True)
+
+
+def test_what_a_search_leaves(found, scans):
+    config, result = found
+    folder = config.model_dir
+    names = sorted(c.name for c in result.candidates)
+    assert names == ["gradient", "trial 0", "trial 1"]
+    scores = [c.score for c in result.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < s <= 1 for s in scores)
+    assert Genotype.load(f"{folder}/genotype.json") == result.candidates[0].genotype
+    assert read_json(f"{folder}/weights.json", "") == pytest.approx(dict(result.candidates[0].weights))
+    assert [r["name"] for r in read_rows(f"{folder}/trials.csv")] == [c.name for c in result.candidates]
+    rows = read_rows(f"{folder}/gradient/search.csv")
+    assert [r["epoch"] for r in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["entropy"]) < float(rows[0]["entropy"])
+    assert set(result.seconds) == {"gradient", "tuner-random", "trial"}
+
+
+def test_the_page_says_what_won(found):
+    config, result = found
+    page = write_search_page(config, result).read_text(encoding="utf-8")
+    best = result.candidates[0]
+    assert f"<b>{best.name}</b>, Dice {best.score:.4f}" in page
+    assert page.count("<tr") == 1 + len(result.candidates)
+    assert page.count("data:image/png;base64,") == 3
+    drawing = (write_search_page(config, result).parent / "genotype.svg").read_bytes()
+    write_search_page(config, result)
+    assert (write_search_page(config, result).parent / "genotype.svg").read_bytes() == drawing
+
+
+def test_a_search_that_is_done_is_not_done_again(found, scans):
+    config, result = found
+    trained = Path(config.model_dir, "gradient", "0003.keras")
+    before = trained.read_bytes()
+    assert search(config, quiet=True).candidates == result.candidates
+    assert trained.read_bytes() == before
+    with pytest.raises(InputError, match=r"--layers: got 2, where .* has 1"):
+        search(dataclasses.replace(config, layers=2), quiet=True)
+
+
+def test_the_same_seed_gives_the_same_genotype_even_when_stopped_between(found, scans, tmp_path, monkeypatch):
+    config, _ = found
+    mine = dataclasses.replace(config, model_dir=str(tmp_path))
+    data = open_data(dataclasses.replace(mine, bilevel=True))
+    kept = gradient._Pace.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        kept(self, epoch, logs)
+
+    monkeypatch.setattr(gradient._Pace, "on_epoch_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        gradient_search(mine, data, Clock(tmp_path / "clock.json"), 60, quiet=True)
+    monkeypatch.undo()
+    there = gradient_search(mine, data, Clock(tmp_path / "clock.json"), 60, quiet=True)
+    whole = load_model(f"{config.model_dir}/gradient/0003.keras")
+    for a, b in zip(there.network.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert there.genotype == whole.genotype()
+    assert read_rows(tmp_path / "gradient" / "search.csv") == read_rows(
+        f"{config.model_dir}/gradient/search.csv"
+    )
+
+
+def test_time_decides_and_too_little_is_refused(scans, tmp_path, monkeypatch):
+    options = {**SMALL, "search_steps": 0, "data": str(scans), "model_dir": str(tmp_path)}
+    config = SearchConfig(**options, bilevel=True)
+    data = open_data(config)
+    monkeypatch.setattr(SearchTrainer, "pace", lambda *_: 10.0)
+    with pytest.raises(InputError, match=r"--budget: got 10m, .* expected 60 s for an epoch at least"):
+        gradient_search(config, data, Clock(tmp_path / "clock.json"), 30, quiet=True)
+    assert not list(tmp_path.rglob("*.keras"))
+    # A plan of very many epochs, which the clock ends after the first: that one takes longer than a second.
+    monkeypatch.setattr(SearchTrainer, "pace", lambda *_: 1e-6)
+    gradient_search(config, data, Clock(tmp_path / "other.json"), 1, quiet=True)
+    assert read_json(tmp_path / "gradient" / "plan.json", "")["epochs"] > 1000
+    assert [r["epoch"] for r in read_rows(tmp_path / "gradient" / "search.csv")] == ["1"]
+
+
+def test_without_labels_the_search_says_so_and_goes_on(scans, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    shutil.rmtree(folder / "labelsTr")
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    del content["labels"]
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    options = {**SMALL, "searcher": "tuner-random", "trials": 1}
+    result = search(SearchConfig(data=str(folder), model_dir=str(tmp_path / "out"), **options))
+    assert not result.labelled
+    assert result.candidates[0].score < 0 or np.isfinite(result.candidates[0].score)
+    assert "no labels" in capsys.readouterr().out
+
+
+def test_the_winner_is_trained_by_its_file(found, scans, tmp_path):
+    config, result = found
+    flags = ["--genotype", f"{config.model_dir}/genotype.json", "--loss-weights"]
+    flags += [f"{config.model_dir}/weights.json", "--image-loss", "ncc", "--window", "5", "--gpu", "-1"]
+    run = ["--epochs", "1", "--steps-per-epoch", "2", "--int-steps", "2", "--quiet"]
+    assert main(["train", "--data", str(scans), "--model-dir", str(tmp_path), *flags, *run]) == 0
+    network = load_model(str(tmp_path / "0001.keras"))
+    assert isinstance(network, CellNetwork)
+    assert network.genotype() == result.candidates[0].genotype
+    assert network.objective["weights"] == pytest.approx(dict(result.candidates[0].weights))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "version 99"),
+        ({"features": {"2": ["conv9"]}}, "conv9"),
+        ({"features": {"2": []}}, "no layers"),
+        ({"filters": {}}, "filters"),
+        ({"deformation": {"64": ["conv3"]}}, "deformation"),
+    ],
+)
+def test_genotypes_that_cannot_be_used(found, scans, tmp_path, capsys, change, message):
+    content = Genotype.uniform("conv3", (2,), 1, 4).to_dict() | change
+    path = tmp_path / "genotype.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    flags = ["--genotype", str(path), "--data", str(scans), "--model-dir", str(tmp_path / "out")]
+    assert main(["train", *flags, "--gpu", "-1"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "no table"),
+        ('{"depth": 1}', "a weight of depth"),
+        ('{"regularity": "x"}', "a number"),
+        ("{", "broken"),
+    ],
+)
+def test_loss_weights_that_cannot_be_used(scans, tmp_path, capsys, content, message):
+    path = tmp_path / "weights.json"
+    path.write_text(content, encoding="utf-8")
+    flags = ["--loss-weights", str(path), "--data", str(scans), "--model-dir", str(tmp_path / "out")]
+    assert main(["train", *flags, "--gpu", "-1"]) == 2
+    assert message in capsys.readouterr().err

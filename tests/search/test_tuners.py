@@ -1,0 +1,168 @@
+"""Keras Tuner as the searcher: every kind, after a kill, over several processes, and without growing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from scans import write_scans
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.networks import Genotype
+from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.run import search
+from bilevelmorph.search.trial_process import TrialProcess
+from bilevelmorph.search.tuners import await_chief
+from bilevelmorph.volumes.tables import read_rows
+
+SMALL = {
+    "budget": "10m",
+    "scales": (2,),
+    "layers": 1,
+    "filters": (4,),
+    "operations": ("skip", "conv1", "conv3"),
+    "int_steps": 2,
+    "steps_per_epoch": 2,
+    "trial_steps": 4,
+    "seed": 3,
+}
+FLAGS = "--scales 2 --layers 1 --filters 4 --operations skip conv1 conv3 --int-steps 2 --steps-per-epoch 2 "
+FLAGS += "--trial-steps 4 --seed 3 --searcher tuner-random --gpu -1 --quiet"
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_scans(folder)
+    return folder
+
+
+def start(scans, folder, trials, **environment):
+    """A search as a process of its own."""
+    command = [sys.executable, "-m", "bilevelmorph.cli.main", "search", "--data", str(scans)]
+    command += ["--out", str(folder), "--trials", str(trials), *FLAGS.split()]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("searcher", ["tuner-bayesian", "tuner-hyperband"])
+def test_the_other_searchers(scans, tmp_path, searcher):
+    # Hyperband has brackets, not a number of trials: there the time ends it, after one at least.
+    budget = "1s" if searcher == "tuner-hyperband" else "10m"
+    options = {**SMALL, "searcher": searcher, "trials": 2, "budget": budget}
+    result = search(SearchConfig(data=str(scans), model_dir=str(tmp_path), **options), quiet=True)
+    assert len(result.candidates) == (1 if searcher == "tuner-hyperband" else 2)
+    assert all(0 < c.score <= 1 and c.ms > 0 for c in result.candidates)
+
+
+def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
+    process = start(scans, tmp_path, 3)
+    folder, until = tmp_path / "tuner-random", time.monotonic() + 240
+    while len(list(folder.glob("trial_*/trial.json"))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    first = json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8"))
+    assert first["status"] == "COMPLETED"
+    again = start(scans, tmp_path, 3)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert re.search(r"best of 3: trial \d", out)
+    assert json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8")) == first
+    assert len(read_rows(tmp_path / "trials.csv")) == 3
+
+
+def test_a_chief_and_two_workers(scans, tmp_path):
+    """Four trials over two workers on loopback, no two the same."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    names = ("chief", "worker-0", "worker-1")
+    processes = [start(scans, tmp_path, 4, KERASTUNER_TUNER_ID=n, **shared) for n in names]
+    said = [p.communicate(timeout=400) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0, 0], said
+    assert "best of 4" in said[0][0]
+    assert all("this worker's trials are done" in out for out, _ in said[1:])
+    assert len(read_rows(tmp_path / "trials.csv")) == 4
+    assert len({r["genotype"] + r["weight_regularity"] for r in read_rows(tmp_path / "trials.csv")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"KERASTUNER_TUNER_ID": "worker-0"}, "KERASTUNER_ORACLE_IP: got nothing"),
+        (
+            {
+                "KERASTUNER_TUNER_ID": "worker-0",
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": "x",
+            },
+            "the number of a port",
+        ),
+        (
+            {
+                "KERASTUNER_TUNER_ID": "worker-0",
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": "1",
+            },
+            "the chief: got no answer from 127.0.0.1:1",
+        ),
+    ],
+)
+def test_a_worker_without_its_chief(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        await_chief(seconds=0.1)
+
+
+def test_gradients_are_for_one_process(scans, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    with pytest.raises(InputError, match="one of Keras Tuner's"):
+        search(SearchConfig(data=str(scans), model_dir=str(tmp_path), **SMALL), quiet=True)
+
+
+def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
+    """Every trial has a graph of its own; what TensorFlow keeps of them goes with their process."""
+    monkeypatch.setattr("bilevelmorph.search.trial_process.RECYCLED_AFTER", 1)
+    children, kept = [], TrialProcess._renew
+
+    def renewed(self):
+        kept(self)
+        children.append(self._child.pid)
+
+    monkeypatch.setattr(TrialProcess, "_renew", renewed)
+    options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "model_dir": str(tmp_path)}
+    search(SearchConfig(**options, trials=1), quiet=True)
+    before = rss()
+    search(SearchConfig(**options, trials=3), quiet=True)
+    assert rss() - before < 20
+    assert len(children) == 3
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
+
+
+def rss():
+    """Memory of this process, MiB."""
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("no /proc here")
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_a_trial_whose_process_dies_is_a_failed_trial(scans, tmp_path):
+    train = TrialProcess(SearchConfig(data=str(scans), model_dir=str(tmp_path), **SMALL))
+    train._renew()
+    train._child.kill()
+    with pytest.raises(RuntimeError, match="died"):
+        train(Genotype.uniform("conv1", (2,), 1, 4), {"similarity": 1.0, "regularity": 1.0})
+    train.close()
