@@ -7,6 +7,15 @@ from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.networks.fields import Fields
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.networks.propagation_network import PropagationNetwork
+from bilevelmorph.networks.still_network import StillNetwork
 from bilevelmorph.networks.vxm_dense import VxmDense
 
-__all__ = ["CellNetwork", "Fields", "Genotype", "PropagationNetwork", "RegistrationNetwork", "VxmDense"]
+__all__ = [
+    "CellNetwork",
+    "Fields",
+    "Genotype",
+    "PropagationNetwork",
+    "RegistrationNetwork",
+    "StillNetwork",
+    "VxmDense",
+]
