@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         "demo": ["nilearn>=0.11"],
+        "cohort": ["dask>=2024.8", "distributed>=2024.8"],
         "test": [
             "nilearn>=0.11",
             "pytest>=8",
@@ -42,6 +43,8 @@ setup(
             "mypy>=1.15",
             "tf-keras>=2.19",
             "antspyx>=0.6",
+            "dask>=2024.8",
+            "distributed>=2024.8",
         ],
     },
     entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},

@@ -1,10 +1,12 @@
-"""Align a moving volume with a fixed one: any sizes, spacings and orientations."""
+"""Align a moving volume with a fixed one, or every pair of a list: any sizes, spacings and orientations."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 from bilevelmorph.checks import fail
 
@@ -16,62 +18,113 @@ _LINES = {
     "seconds_a_step": "a refinement step         {:.3f} s",
     "seconds": "time                      {:.1f} s",
 }
-
-
 # Those of `bilevelmorph.volumes.warps`, which the help must not import; a test compares them.
 _FORMATS = ("voxelmorph", "itk")
+_SINGLE = ("moving", "fixed", "moved", "moving_seg", "fixed_mask")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """VoxelMorph's flags, and ours."""
-    add = parser.add_argument
-    add("--moving", required=True, help="image to be moved (nii, nii.gz, mgz, npy, npz)")
-    add("--fixed", required=True, help="image that stays; gives the output's grid and header")
-    add("--moved", required=True, help="where to write the moved image (nii, nii.gz, npz)")
+    add = parser.add_argument_group("one pair").add_argument
+    add("--moving", help="image to be moved (nii, nii.gz, mgz, npy, npz)")
+    add("--fixed", help="image that stays; gives the output's grid and header")
+    add("--moved", help="where to write the moved image (nii, nii.gz, npz)")
     add("--warp", help="where to write the displacement, affine part included (nii, nii.gz, npz)")
     add("--inverse-warp", help="where to write the inverse displacement, on the moving grid")
-    add(
-        "--warp-format",
-        choices=_FORMATS,
-        default="voxelmorph",
-        help="of both: voxels, or as ITK, ANTs, Slicer",
-    )
     add("--affine-file", help="where to write the linear part for ITK and ANTs (txt, mat, tfm)")
-    add("--model", default="general", help="bundled model or .keras file")
-    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
-    add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
-    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
-    add("--samples", type=int, default=0, help="draws of a probabilistic model for a map of uncertainty")
+    add("--jacobian", help="where to write the determinant of the Jacobian, on the fixed grid")
     add("--uncertainty", help="where to write it, s.d. of the displacement in mm (default: beside --moved)")
     add("--moving-seg", help="label map to be moved along")
     add("--moved-seg", help="where to write it")
     add("--fixed-mask", help="mask on the fixed grid: affine step and report look inside only")
     add("--figure", help="where to write a picture (png)")
+
+    add = parser.add_argument_group("many pairs").add_argument
+    add("--pairs", help="CSV with the header moving,fixed[,moving_seg,fixed_seg]; needs --out")
+    add("--workers", type=int, default=2, help="processes on this machine")
+    add("--scheduler", help="address of a running Dask scheduler, whose workers are used instead")
+
+    add = parser.add_argument_group("both").add_argument
+    add(
+        "--out",
+        help="folder for moved image, warp, Jacobian, report and figure (of many pairs: of doubtful ones)",
+    )
+    add("--bids", action="store_true", help="name what lies in --out as BIDS derivatives")
+    add("--warp-format", choices=_FORMATS, default="voxelmorph", help="voxels, or as ITK, ANTs, Slicer")
+    add("--model", default="general", help="bundled model or .keras file")
+    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
+    add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
+    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
+    add("--samples", type=int, default=0, help="draws of a probabilistic model for a map of uncertainty")
     add("--gpu", default="0", help="GPU number; -1 for the CPU")
+    add("--quiet", action="store_true", help="no progress bar")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Register one pair."""
-    if bool(options.moving_seg) != bool(options.moved_seg):
+def run(options: argparse.Namespace) -> int:
+    """Register one pair, or all of a list."""
+    if options.bids and not options.out:
+        raise fail("--bids", "no --out", "--out DIR beside it")
+    return _many(options) if options.pairs else _one(options)
+
+
+def _many(options: argparse.Namespace) -> int:
+    given = ["--" + n.replace("_", "-") for n in _SINGLE if getattr(options, n)]
+    if given:
+        raise fail("--pairs", f"{given[0]} beside it", "one of the two")
+    if not options.out:
+        raise fail("--pairs", "no --out", "--out DIR beside it")
+    from bilevelmorph.report.cohort import register_cohort
+    from bilevelmorph.volumes.pairs import read_csv
+
+    pairs = read_csv(options.pairs)
+    if options.bids:
+        from bilevelmorph.volumes.bids import BidsName, describe_dataset
+
+        for pair in pairs:
+            BidsName.of(pair.moving.image)
+    names = ("model", "affine", "start", "instance_steps", "samples", "warp_format", "bids", "gpu")
+    settings = {n: getattr(options, n) for n in names}
+    found = register_cohort(pairs, settings, options.out, options.workers, options.scheduler, options.quiet)
+    if options.bids:
+        from bilevelmorph import __version__
+
+        describe_dataset(options.out, __version__)
+    there = f", {found.skipped} of them before" if found.skipped else ""
+    print(f"{options.out}: {len(found.rows)} of {len(pairs)} pairs registered{there}; results.csv")
+    for row in found.failed:
+        print(f"failed: {row['moving']} to {row['fixed']}: {row['error']}", file=sys.stderr)
+    return 1 if found.failed else 0
+
+
+def _one(options: argparse.Namespace) -> int:
+    for name in ("moving", "fixed"):
+        if not getattr(options, name):
+            raise fail(f"--{name}", "nothing", "an image", "or --pairs FILE for many")
+    if not options.moved and not options.out:
+        raise fail("--moved", "nothing", "where to write the moved image", "or --out DIR for all there is")
+    if not options.out and bool(options.moving_seg) != bool(options.moved_seg):
         raise fail("--moving-seg and --moved-seg", "one of them", "both or neither")
     if options.uncertainty and not options.samples:
         raise fail("--uncertainty", "no --samples", "--samples N beside it, such as --samples 16")
-    _check_outputs(options)
-    from bilevelmorph.volumes.files import load_volume, save_volume
-    from bilevelmorph.volumes.geometry import warp_volume
-    from bilevelmorph.volumes.itk import save_itk_affine
-    from bilevelmorph.volumes.warps import save_warp
+    from bilevelmorph.report.outputs import Outputs
+    from bilevelmorph.volumes.files import load_volume
+    from bilevelmorph.volumes.tables import write_json
 
+    names = {f.name for f in dataclasses.fields(Outputs)}
+    wanted: dict[str, Any] = {k: v for k, v in vars(options).items() if k in names and v}
+    outputs = Outputs(**wanted)
+    outputs.check()
     moving, fixed = load_volume(options.moving), load_volume(options.fixed)
     seg = load_volume(options.moving_seg, "labels") if options.moving_seg else None
     if seg is not None and seg.shape != moving.shape:
         raise fail(options.moving_seg, f"shape {seg.shape}", f"that of {options.moving}, {moving.shape}")
     mask = load_volume(options.fixed_mask, "labels") if options.fixed_mask else None
 
-    from bilevelmorph.cli.devices import choose_gpu
-    from bilevelmorph.inference.register import Registrar
+    from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)
+    from bilevelmorph.inference.register import Registrar
+
     registrar = Registrar(
         options.model,
         options.affine,
@@ -79,25 +132,35 @@ def run(options: argparse.Namespace) -> None:
         instance_steps=options.instance_steps,
         samples=options.samples,
     )
+    if options.out:
+        kinds = {"bids": options.bids, "seg": seg is not None, "samples": bool(options.samples)}
+        usual = Outputs.in_folder(
+            options.out, options.moving, options.fixed, warp_format=options.warp_format, **kinds
+        )
+        outputs = dataclasses.replace(usual, **wanted)
+    elif options.samples and not outputs.uncertainty:
+        outputs = dataclasses.replace(outputs, uncertainty=beside(options.moved, "uncertainty"))
     result = registrar(moving, fixed, mask, inverse=bool(options.inverse_warp))
-    save_volume(options.moved, result.moved)
-    if seg is not None:
-        save_volume(options.moved_seg, warp_volume(seg, result.displacement, fixed.affine))
-    if options.warp:
-        save_warp(options.warp, result.displacement, fixed.affine, options.warp_format)
-    if result.inverse is not None:
-        save_warp(options.inverse_warp, result.inverse, moving.affine, options.warp_format)
-    if options.affine_file:
-        save_itk_affine(options.affine_file, result.affine, fixed.ndims)
-    if result.uncertainty is not None:
-        save_volume(options.uncertainty or beside(options.moved, "uncertainty"), result.uncertainty)
-    if options.figure:
-        _figure(options.figure, moving, fixed, result, registrar)
+    outputs.write(result, moving, fixed, seg, registrar.start)
+    if options.out:
+        report = {"moving": options.moving, "fixed": options.fixed, **result.report}
+        write_json(_report_path(options), report | {"warnings": result.warnings})
     for key, line in _LINES.items():
         if key in result.report:
             print(line.format(result.report[key]))
     for doubt in result.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
+    return 0
+
+
+def _report_path(options: argparse.Namespace) -> Path:
+    if not options.bids:
+        return Path(options.out, "report.json")
+    from bilevelmorph import __version__
+    from bilevelmorph.volumes.bids import bids_folder, bids_names, describe_dataset
+
+    describe_dataset(options.out, __version__)
+    return bids_folder(options.out, options.moving) / bids_names(options.moving, options.fixed)["report"]
 
 
 def beside(path: str, word: str) -> str:
@@ -108,36 +171,3 @@ def beside(path: str, word: str) -> str:
     """
     ending = next(e for e in (".nii.gz", ".nii", ".npz") if path.lower().endswith(e))
     return f"{path[: -len(ending)]}_{word}{path[-len(ending) :]}"
-
-
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse outputs that cannot be written before the work is done."""
-    endings: dict[str, tuple[str, ...]] = {
-        "moved": (".nii", ".nii.gz", ".npz"),
-        "figure": (".png",),
-        "affine_file": (".txt", ".mat", ".tfm"),
-    }
-    if options.warp_format == "itk":
-        endings |= dict.fromkeys(("warp", "inverse_warp"), (".nii", ".nii.gz"))
-    for name in ("moved", "moved_seg", "warp", "inverse_warp", "uncertainty", "figure", "affine_file"):
-        value = getattr(options, name)
-        if not value:
-            continue
-        flag = "--" + name.replace("_", "-")
-        allowed = endings.get(name, endings["moved"])
-        if not value.lower().endswith(allowed):
-            raise fail(flag, value, "a name ending in " + ", ".join(allowed))
-        if not Path(value).parent.is_dir():
-            raise fail(flag, value, "a file in an existing folder", f"make {Path(value).parent} first")
-
-
-def _figure(path: str, moving, fixed, result, registrar) -> None:
-    from bilevelmorph.inference.affine import align
-    from bilevelmorph.report.figures import registration_figure
-    from bilevelmorph.volumes.geometry import resample
-    from bilevelmorph.volumes.preprocessing import normalise
-
-    start = align(moving, fixed, "none", registrar.start)
-    before = resample(moving, fixed.shape, fixed.affine, start).data
-    begin, target, end = (normalise(x) for x in (before, fixed.data, result.moved.data))
-    registration_figure(path, begin, target, end, result.displacement)

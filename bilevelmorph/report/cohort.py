@@ -1,0 +1,250 @@
+"""Many pairs, registered by Dask's workers, each exactly once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from bilevelmorph.checks import InputError, fail, positive
+from bilevelmorph.volumes.pairs import Pair
+from bilevelmorph.volumes.tables import read_json, write_csv, write_json
+
+# In flight for each worker: one at work, one waiting; the rest of a cohort takes no memory.
+WAITING = 2
+ANSWER_SECONDS = 20
+
+
+class Cohort(NamedTuple):
+    """What came of a cohort.
+
+    Attributes:
+        rows: One a pair, in the order of the list.
+        failed: Those without a result.
+        skipped: Pairs that were there already.
+    """
+
+    rows: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+    skipped: int
+
+
+def register_cohort(
+    pairs: Sequence[Pair],
+    settings: dict[str, Any],
+    folder: str | Path,
+    workers: int = 2,
+    scheduler: str | None = None,
+    quiet: bool = False,
+) -> Cohort:
+    """Register pairs, those left out that are done already.
+
+    Every pair has a folder of its own and, written last, a report there: what has
+    one is done. ``results.csv`` has one row a pair.
+
+    Args:
+        pairs: With or without label maps.
+        settings: ``model``, ``affine``, ``start``, ``instance_steps``, ``samples``,
+            ``warp_format``, ``bids``, ``gpu``; as the flags of `bilevelmorph register`.
+        folder: For the results.
+        workers: Processes on this machine.
+        scheduler: Address of a running Dask scheduler, instead.
+        quiet: No progress bar.
+
+    Returns:
+        The rows, done before or now.
+
+    Raises:
+        InputError: No answer from the scheduler, or results of other settings.
+    """
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_settings(settings, folder)
+    jobs = _jobs(pairs, folder)
+    open_jobs = [job for job in jobs if not Path(job["report"]).is_file()]
+    done = len(jobs) - len(open_jobs)
+    failed: list[dict[str, Any]] = []
+    if open_jobs:
+        with _client(workers, scheduler) as (client, count):
+            bar = tqdm(total=len(jobs), initial=done, desc="pairs", disable=quiet or None)
+            for job, error in _results(client, settings, open_jobs, WAITING * count):
+                bar.update(1)
+                if error:
+                    failed.append({"moving": job["moving"], "fixed": job["fixed"], "error": error})
+            bar.close()
+    rows = [read_json(j["report"], "a report") for j in jobs if Path(j["report"]).is_file()]
+    write_csv(folder / "results.csv", [*rows, *failed])
+    return Cohort(rows, failed, done)
+
+
+def _same_settings(settings: dict[str, Any], folder: Path) -> None:
+    path = folder / "settings.json"
+    kept = {k: v for k, v in settings.items() if k != "gpu"}
+    if path.is_file() and read_json(path, "settings") != kept:
+        raise fail(str(folder), "results of other settings", "the same settings", "choose another --out")
+    write_json(path, kept)
+
+
+def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
+    """What each worker is told of a pair; names that come twice are numbered."""
+    jobs: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    for pair in pairs:
+        stem = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}"
+        seen[stem] = count = seen.get(stem, 0) + 1
+        name = stem if count == 1 else f"{stem}_{count}"
+        paths = (pair.moving.image, pair.fixed.image, pair.moving.labels, pair.fixed.labels)
+        sides = ("moving", "fixed", "moving_seg", "fixed_seg")
+        files = {k: str(Path(p).absolute()) if p else None for k, p in zip(sides, paths, strict=True)}
+        jobs.append(
+            {"name": name, "root": str(folder), "report": str(folder / "pairs" / f"{name}.json"), **files}
+        )
+    (folder / "pairs").mkdir(exist_ok=True)
+    return jobs
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
+    """A Dask client and how many workers it has."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        came = "no dask here"
+        raise fail("--pairs", came, "dask and distributed", "pip install 'bilevelmorph[cohort]'") from error
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise fail(
+                "--scheduler", f"no answer from {scheduler}", "the address of a Dask scheduler"
+            ) from error
+        with client:
+            count = len(client.scheduler_info(n_workers=-1)["workers"])
+            if not count:
+                raise fail("--scheduler", f"{scheduler} without workers", "one worker at least")
+            yield client, count
+        return
+    count = int(positive("--workers", workers, whole=True))
+    cluster = LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        env={"BILEVELMORPH_THREADS": str(max(1, (os.cpu_count() or 1) // count))},
+        silence_logs="CRITICAL",
+    )
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client, count
+
+
+def _results(
+    client: Any, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], most: int
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every job with its error, or with "", as they come."""
+    from distributed import as_completed
+
+    # A running scheduler may know the same names from another cohort.
+    left, of, token = iter(jobs), {}, uuid.uuid4().hex
+
+    def submit() -> Any:
+        job = next(left, None)
+        if job is None:
+            return None
+        future = client.submit(register_job, settings, job, key=f"{token}-{job['name']}")
+        of[future.key] = job
+        return future
+
+    first = [f for f in (submit() for _ in range(most)) if f is not None]
+    running = as_completed(first, loop=client.loop)
+    for future in running:
+        job = of.pop(future.key)
+        if future.status == "finished":
+            yield job, future.result()
+        else:
+            error = future.exception()
+            yield job, f"{type(error).__name__}: {error}"
+        following = submit()
+        if following is not None:
+            running.add(following)
+
+
+def register_job(settings: dict[str, Any], job: dict[str, Any]) -> str:
+    """Register one pair in a worker.
+
+    Returns:
+        What was wrong with it, or nothing.
+    """
+    # Dask runs a task again whose answer was lost with its worker.
+    if Path(job["report"]).is_file():
+        return ""
+    try:
+        _register(settings, job)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
+    from bilevelmorph.metrics.overlap import mean_dice
+    from bilevelmorph.report.outputs import Outputs
+    from bilevelmorph.volumes.files import load_volume
+    from bilevelmorph.volumes.geometry import warp_volume
+
+    moving, fixed = load_volume(job["moving"]), load_volume(job["fixed"])
+    segs = [load_volume(job[k], "labels") if job[k] else None for k in ("moving_seg", "fixed_seg")]
+    for seg, image, side in zip(segs, (moving, fixed), ("moving", "fixed"), strict=True):
+        if seg is not None and seg.shape != image.shape:
+            raise fail(str(job[f"{side}_seg"]), f"shape {seg.shape}", f"that of its image, {image.shape}")
+    registrar = _registrar(json.dumps(settings, sort_keys=True))
+    result = registrar(moving, fixed)
+    bids = bool(settings.get("bids"))
+    outputs = Outputs.in_folder(
+        job["root"] if bids else Path(job["root"], "pairs", job["name"]),
+        job["moving"],
+        job["fixed"],
+        bids=bids,
+        seg=segs[0] is not None,
+        samples=bool(settings.get("samples")),
+        warp_format=settings.get("warp_format", "voxelmorph"),
+    )
+    # Of thousands of pairs only those that want looking at are drawn.
+    outputs = outputs if result.warnings else dataclasses.replace(outputs, figure=None)
+    outputs.write(result, moving, fixed, segs[0], registrar.start)
+    row = {"moving": job["moving"], "fixed": job["fixed"], **result.report}
+    if segs[0] is not None and segs[1] is not None:
+        moved = warp_volume(segs[0], result.displacement, fixed.affine)
+        row["dice"] = mean_dice(moved.data, segs[1].data)
+    row |= {"warnings": "; ".join(result.warnings), "moved": outputs.moved, "error": ""}
+    write_json(job["report"], row)
+
+
+@functools.lru_cache(maxsize=1)
+def _registrar(settings: str) -> Any:
+    """One for each worker, so that its graphs serve every pair that it gets."""
+    from bilevelmorph.devices import choose_gpu, use_threads
+
+    values = json.loads(settings)
+    choose_gpu(values.get("gpu", "0"))
+    use_threads(int(os.environ.get("BILEVELMORPH_THREADS", "0")))
+    from bilevelmorph.inference.register import Registrar
+
+    return Registrar(
+        values["model"],
+        values["affine"],
+        values["start"],
+        compiled=True,
+        instance_steps=values["instance_steps"],
+        samples=values["samples"],
+    )
