@@ -35,6 +35,7 @@ setup(
     extras_require={
         "demo": ["nilearn>=0.11"],
         "cohort": ["dask>=2024.8", "distributed>=2024.8"],
+        "onnx": ["tf2onnx>=1.17"],
         "test": [
             "nilearn>=0.11",
             "pytest>=8",
@@ -45,6 +46,8 @@ setup(
             "antspyx>=0.6",
             "dask>=2024.8",
             "distributed>=2024.8",
+            "tf2onnx>=1.17",
+            "onnxruntime>=1.20",
         ],
     },
     entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},

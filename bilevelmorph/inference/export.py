@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail
+from bilevelmorph.checks import fail, one_of
 from bilevelmorph.inference.serving import Serving
 from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.volumes.files import replacing
+
+# Of ONNX's operators, what runtimes of the last years read.
+OPSET = 18
 
 
 def export_savedmodel(network: RegistrationNetwork, folder: str | Path) -> Path:
@@ -43,6 +48,33 @@ def export_savedmodel(network: RegistrationNetwork, folder: str | Path) -> Path:
     finally:
         shutil.rmtree(temporary)
     return folder
+
+
+def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
+    """Write `Serving.register` as ONNX: ``moving`` and ``fixed`` to ``moved`` and ``displacement``, any size.
+
+    Args:
+        network: To be exported.
+        path: Of the file; it appears whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Another ending, no such folder, or tf2onnx is not installed.
+    """
+    one_of(f"ending of {path}", Path(path).suffix.lower(), (".onnx",))
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise fail("--format onnx", "no tf2onnx here", "it", "pip install 'bilevelmorph[onnx]'") from error
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    function, inputs = Serving(network).signatures()["register"]
+    graph = tf.function(function, autograph=False)
+    model, _ = tf2onnx.convert.from_function(graph, inputs, opset=OPSET)
+    with replacing(path) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString())
+    return Path(path)
 
 
 def free_folder(folder: str | Path) -> Path:

@@ -50,7 +50,8 @@ def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
     """
     if multiple == 1:
         return x
-    extra = [[0, (-n) % multiple] for n in spatial_shape(x)]
+    # Not -n % multiple, whose sign ONNX takes otherwise.
+    extra = [[0, (multiple - n % multiple) % multiple] for n in spatial_shape(x)]
     if all(isinstance(e[1], int) and e[1] == 0 for e in extra):
         return x
     return tf.pad(x, [[0, 0], *extra, [0, 0]])

@@ -97,3 +97,26 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert (tmp_path / "full" / "file").read_text(encoding="utf-8") == "precious"
     assert main(["export", "--model", "none-such", "--out", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_onnx_is_the_same_in_its_runtime(tmp_path):
+    """On sizes that need padding and on those that do not, from one file."""
+    runtime = pytest.importorskip("onnxruntime")
+    keras.utils.set_random_seed(0)
+    network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,), 1, int_steps=3, guides=["argmin"])
+    network.build()
+    network.save(tmp_path / "small.keras")
+    out = tmp_path / "small.onnx"
+    flags = ["--model", str(tmp_path / "small.keras"), "--format", "onnx"]
+    assert main(["export", *flags, "--out", str(tmp_path / "small.txt")]) == 2
+    assert main(["export", *flags, "--out", str(out)]) == 0
+    session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for batch, shape in ((1, (16, 20)), (2, (13, 18))):
+        pair = {k: rng.random((batch, *shape, 1)).astype(np.float32) for k in ("moving", "fixed")}
+        expected = Serving(network).register(**{k: tf.constant(v) for k, v in pair.items()})
+        names = [o.name for o in session.get_outputs()]
+        found = dict(zip(names, session.run(None, pair), strict=True))
+        assert set(found) == {"moved", "displacement"}
+        for name, value in found.items():
+            np.testing.assert_allclose(value, expected[name], atol=1e-4)
