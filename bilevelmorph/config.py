@@ -93,6 +93,7 @@ class TrainingConfig:
     warmup: int = 500
     freeze: tuple[str, ...] = ("similarity",)
     upper_features: int = 0
+    upper_part: str = "features"
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

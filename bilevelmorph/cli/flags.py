@@ -206,4 +206,10 @@ def bilevel_flags(parser: argparse.ArgumentParser, d: TrainingConfig, only: Coll
         default=d.upper_features,
         help="propagation: training steps for each step of the features, moved for --upper; 0: as the rest",
     )
+    add(
+        "--upper-part",
+        choices=("features", "network"),
+        default=d.upper_part,
+        help="what --upper-features moves; network: all of it, in turn with training",
+    )
     add("--freeze", nargs="*", default=d.freeze, help="weights that stay (Adam does not see the scale)")

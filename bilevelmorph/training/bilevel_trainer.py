@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.bilevel import Adam, BilevelProblem, FirstOrder, OneStep, Strategy
-from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.bilevel import Adam, BilevelProblem, OneStep, Strategy
+from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS, Hypergradient
+from bilevelmorph.bilevel.strategy import finished
+from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.ops.xla import compile_step
 from bilevelmorph.training.level import Level
 from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.trainer import Diverged, Source, Trainer, as_source
 from bilevelmorph.training.upper_objective import UpperObjective
+
+PARTS = ("features", "network")
 
 
 class BilevelTrainer(Trainer):
@@ -62,6 +65,7 @@ class BilevelTrainer(Trainer):
         every: int = 5,
         warmup: int = 0,
         features_every: int = 0,
+        part: str = "features",
     ) -> None:
         """Set how both levels are moved.
 
@@ -75,8 +79,10 @@ class BilevelTrainer(Trainer):
             features_every: Lower steps for each step of the features, which are then
                 moved for the upper objective alone, by its direct derivative, with
                 an optimizer like that of the network; 0 leaves them to training.
+            part: ``"features"``, or ``"network"``: then all of it is moved so, in
+                turn with training, which moves all of it too.
         """
-        features, deformation = self._divided(features_every)
+        features, deformation = self._divided(features_every, part)
         super().compile(optimizer, variables=deformation)
         self.upper = upper or UpperObjective()
         weights = Level(
@@ -98,7 +104,7 @@ class BilevelTrainer(Trainer):
                 features,
                 self.upper,
                 like,
-                FirstOrder(),
+                None,
                 features_every,
                 warmup,
                 needs=self.upper.needs,
@@ -108,10 +114,14 @@ class BilevelTrainer(Trainer):
             levels.append(level)
         self.set_levels(levels)
 
-    def _divided(self, features_every: int) -> tuple[list[Any], list[Any]]:
-        """What the upper level moves of the network, and what is left to the lower."""
+    def _divided(self, features_every: int, part: str) -> tuple[list[Any], list[Any]]:
+        """What the upper level moves of the network, and what the lower."""
+        one_of("--upper-part", part, PARTS)
+        everything = list(self.network.trainable_variables)
         if not positive("--upper-features", features_every, zero=True, whole=True):
-            return [], self.network.trainable_variables
+            return [], everything
+        if part == "network":
+            return everything, everything
         groups = self.network.variable_groups
         if len(groups) < 2:
             raise fail("--upper-features", type(self.network).__name__, "a propagation network")
@@ -169,10 +179,13 @@ class BilevelTrainer(Trainer):
             fields = self.network.fields(held["moving"], held["fixed"], training=False)
             return level.criterion(fields, held)
 
-        inner, state = Adam.of_keras(self.optimizer, self.variables)
-        below = [v.value for v in self.variables]
         above = [v.value for v in level.variables]
-        result = level.strategy(BilevelProblem(below, above, lower, upper, inner, state))
+        if level.strategy is None:
+            result = _slope(above, upper)
+        else:
+            inner, state = Adam.of_keras(self.optimizer, self.variables)
+            below = [v.value for v in self.variables]
+            result = level.strategy(BilevelProblem(below, above, lower, upper, inner, state))
         level.update(result.gradients, result.status == CONVERGED)
         slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in level.named(result.gradients)}
         return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}
@@ -250,3 +263,11 @@ class BilevelTrainer(Trainer):
         """Keep what a step of a level found; a subclass has more levels than the loss weights."""
         if level.name == "weights":
             self.trajectory.append(row)
+
+
+def _slope(variables: Sequence[Any], criterion: Callable[[], tf.Tensor]) -> Hypergradient:
+    """The plain gradient, for a level that may move what the lower level moves too."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        loss = criterion()
+    return finished(tape.gradient(loss, variables, unconnected_gradients="zero"), loss, 1)

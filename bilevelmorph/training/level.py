@@ -23,7 +23,8 @@ class Level:
         variables: That it moves.
         criterion: What they are moved for, of the fields of held-out pairs and these.
         optimizer: Of the variables.
-        strategy: How the network's training is differentiated.
+        strategy: How the network's training is differentiated; None where the
+            criterion is simply descended.
         every: Lower steps for each step of this level.
         warmup: Lower steps before the first.
         names: Of the variables; their numbers by default.
@@ -46,7 +47,7 @@ class Level:
         variables: Sequence[Any],
         criterion: Criterion,
         optimizer: keras.optimizers.Optimizer,
-        strategy: Strategy,
+        strategy: Strategy | None,
         every: int = 5,
         warmup: int = 0,
         names: Sequence[str] = (),

@@ -14,7 +14,7 @@ from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.build import build_network
 from bilevelmorph.training.augmentation import Augmentation
-from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.bilevel_trainer import PARTS, BilevelTrainer
 from bilevelmorph.training.data import open_data
 from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.recorder import Recorder
@@ -143,6 +143,7 @@ def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: E
         config.upper_every,
         config.warmup,
         config.upper_features,
+        config.upper_part,
     )
     return bilevel
 
@@ -217,7 +218,11 @@ def _check_bilevel(config: TrainingConfig) -> None:
     positive("--upper-lr", config.upper_lr)
     positive("--upper-every", config.upper_every, whole=True)
     positive("--warmup", config.warmup, zero=True, whole=True)
-    if positive("--upper-features", config.upper_features, zero=True, whole=True):
+    one_of("--upper-part", config.upper_part, PARTS)
+    if (
+        positive("--upper-features", config.upper_features, zero=True, whole=True)
+        and config.upper_part != "network"
+    ):
         one_of("--network, with --upper-features,", config.network, ("propagation",))
     if not config.data:
         raise fail("--bilevel", "no validation pairs", "--data DIR, whose dataset.json names some")

@@ -190,6 +190,24 @@ def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
     assert moved == [[False, True], [True, True]] * 2
 
 
+def test_the_whole_network_moved_by_both_levels(scans):
+    """Every step moves it, and the steps of the upper level go down its own objective."""
+    trainer, data = make_trainer(scans)
+    trainer.compile(keras.optimizers.Adam(1e-3), features_every=1, every=100, part="network")
+    step, batch = next(iter(data.source.dataset(0, 1)))
+    _, held = next(iter(data.upper.dataset(0, 1)))
+    run = trainer._level_steps["features"]
+    losses = [float(run(step, batch, held)["upper"]) for _ in range(12)]
+    assert losses[-1] < losses[0]
+    before = [np.array(v) for v in trainer.network.trainable_variables]
+    trainer._steps[0](step, batch)
+    assert not any(
+        np.array_equal(a, b) for a, b in zip(before, trainer.network.trainable_variables, strict=True)
+    )
+    with pytest.raises(InputError, match="--upper-part"):
+        trainer.compile(keras.optimizers.Adam(1e-3), features_every=1, part="half")
+
+
 def test_upper_pairs_are_validation_pairs(scans):
     data = open_data(config(scans, "unused"))
     given = json.loads((scans / "dataset.json").read_text(encoding="utf-8"))["registration_val"]
