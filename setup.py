@@ -48,6 +48,7 @@ setup(
             "distributed>=2024.8",
             "tf2onnx>=1.17",
             "onnxruntime>=1.20",
+            "jax>=0.6",
         ],
     },
     entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-FORMATS = ("savedmodel", "onnx")
+from bilevelmorph.checks import fail
+
+FORMATS = ("savedmodel", "onnx", "stablehlo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="savedmodel",
         help="for TensorFlow and its servers, or for ONNX Runtime",
     )
-    add("--out", required=True, help="folder to be written, new or empty; of onnx the file")
+    add("--out", required=True, help="folder to be written, new or empty; of onnx and stablehlo the file")
+    add(
+        "--shape",
+        type=int,
+        nargs="+",
+        help="stablehlo: sizes of the images (default: as the model was trained)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,11 +34,18 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu("-1")
-    from bilevelmorph.inference.export import export_onnx, export_savedmodel, free_folder
+    from bilevelmorph.inference.export import export_onnx, export_savedmodel, export_stablehlo, free_folder
     from bilevelmorph.inference.models import load_model
 
-    if options.format == "onnx":
-        path = export_onnx(load_model(options.model), options.out)
+    if options.format != "savedmodel":
+        network = load_model(options.model)
+        if options.format == "onnx":
+            path = export_onnx(network, options.out)
+        else:
+            shape = options.shape or network.preprocessing.get("shape")
+            if not shape:
+                raise fail("--shape", "nothing", "the sizes of the images, which StableHLO fixes")
+            path = export_stablehlo(network, options.out, shape)
         print(f"{path}: moving, fixed to moved, displacement; {path.stat().st_size / 2**20:.1f} MiB")
         return
     free_folder(options.out)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from bilevelmorph.checks import fail, one_of
+from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.inference.serving import Serving
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.volumes.files import replacing
@@ -74,6 +76,42 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     model, _ = tf2onnx.convert.from_function(graph, inputs, opset=OPSET)
     with replacing(path) as temporary:
         Path(temporary).write_bytes(model.SerializeToString())
+    return Path(path)
+
+
+def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequence[int]) -> Path:
+    """Write `Serving.register` as StableHLO bytecode: ``(moving, fixed)`` to ``(moved, displacement)``.
+
+    Args:
+        network: To be exported; its weights become constants.
+        path: Of the file; it appears whole or not at all.
+        shape: ``[*S]`` of the images, which StableHLO fixes; the batch is one.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Another ending, or sizes that are not those of images.
+    """
+    one_of(f"ending of {path}", Path(path).suffix.lower(), (".stablehlo",))
+    if len(shape) != network.ndims:
+        raise fail("--shape", f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
+    for size in shape:
+        positive("--shape", size, whole=True)
+    function, _ = Serving(network).signatures()["register"]
+    image = [1, *shape, network.channels]
+    inputs = [tf.TensorSpec(image, tf.float32, name=name) for name in ("moving", "fixed")]
+
+    def pair(moving: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        out = function(moving, fixed)
+        return out["moved"], out["displacement"]
+
+    graph = tf.function(pair, autograph=False).get_concrete_function(*inputs)
+    frozen = convert_variables_to_constants_v2(graph)
+    whole = tf.function(lambda *images: tuple(frozen(*images)), jit_compile=True, autograph=False)
+    code = whole.experimental_get_compiler_ir(*inputs)(stage="stablehlo_serialized")
+    with replacing(path) as temporary:
+        Path(temporary).write_bytes(code)
     return Path(path)
 
 

@@ -99,15 +99,22 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def test_onnx_is_the_same_in_its_runtime(tmp_path):
-    """On sizes that need padding and on those that do not, from one file."""
-    runtime = pytest.importorskip("onnxruntime")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small 2-D network, in a file too."""
     keras.utils.set_random_seed(0)
     network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,), 1, int_steps=3, guides=["argmin"])
     network.build()
-    network.save(tmp_path / "small.keras")
-    out = tmp_path / "small.onnx"
-    flags = ["--model", str(tmp_path / "small.keras"), "--format", "onnx"]
+    path = tmp_path_factory.mktemp("small") / "small.keras"
+    network.save(path)
+    return network, str(path)
+
+
+def test_onnx_is_the_same_in_its_runtime(small, tmp_path):
+    """On sizes that need padding and on those that do not, from one file."""
+    runtime = pytest.importorskip("onnxruntime")
+    network, file = small
+    out, flags = tmp_path / "small.onnx", ["--model", file, "--format", "onnx"]
     assert main(["export", *flags, "--out", str(tmp_path / "small.txt")]) == 2
     assert main(["export", *flags, "--out", str(out)]) == 0
     session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -120,3 +127,45 @@ def test_onnx_is_the_same_in_its_runtime(tmp_path):
         assert set(found) == {"moved", "displacement"}
         for name, value in found.items():
             np.testing.assert_allclose(value, expected[name], atol=1e-4)
+
+
+# Runs in a process that TensorFlow is not imported into.
+XLA = """
+import sys
+import jax, numpy as np
+from jaxlib import xla_client
+code, arrays = sys.argv[1:]
+devices = jax.devices("cpu")[:1]
+program = open(code, "rb").read()
+options = xla_client.CompileOptions()
+run = devices[0].client.compile_and_load(program, xla_client.DeviceList(tuple(devices)), options)
+with np.load(arrays) as a:
+    out = run.execute_sharded([jax.device_put(a[k], devices[0]) for k in ("moving", "fixed")])
+moved, displacement = (np.asarray(x[0]) for x in out.disassemble_into_single_device_arrays())
+assert "tensorflow" not in sys.modules
+np.savez(arrays + ".out.npz", moved=moved, displacement=displacement)
+"""
+
+
+def test_stablehlo_is_the_same_without_tensorflow(small, tmp_path, capsys):
+    pytest.importorskip("jax")
+    network, file = small
+    out, flags = tmp_path / "small.stablehlo", ["--model", file, "--format", "stablehlo"]
+    for wrong, message in (
+        (["--out", str(out)], "--shape: got nothing"),
+        (["--out", str(out), "--shape", "13"], "--shape: got 1 sizes"),
+        (["--out", str(out), "--shape", "13", "0"], "--shape: got 0"),
+        (["--out", str(tmp_path / "small.txt"), "--shape", "13", "18"], ".stablehlo"),
+    ):
+        assert main(["export", *flags, *wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["export", *flags, "--out", str(out), "--shape", "13", "18"]) == 0
+    rng = np.random.default_rng(0)
+    pair = {k: rng.random((1, 13, 18, 1)).astype(np.float32) for k in ("moving", "fixed")}
+    np.savez(tmp_path / "pair.npz", **pair)
+    command = [sys.executable, "-c", XLA, str(out), str(tmp_path / "pair.npz")]
+    subprocess.run(command, check=True, capture_output=True)
+    expected = Serving(network).register(**{k: tf.constant(v) for k, v in pair.items()})
+    with np.load(tmp_path / "pair.npz.out.npz") as found:
+        for name in ("moved", "displacement"):
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
