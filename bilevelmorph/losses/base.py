@@ -52,7 +52,10 @@ class ImageLoss(keras.losses.Loss):
             mask = tf.reshape(mask, [-1] + [1] * (fixed.shape.rank - 1))
         if mask is not None and mask.shape.rank == fixed.shape.rank - 1:
             mask = mask[..., None]
-        return self.compute(tf.cast(fixed, moved.dtype), moved, mask)
+        loss = self.compute(tf.cast(fixed, moved.dtype), moved, mask)
+        # Keras adds the gradients of all replicas up, and wants each to give its share.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return loss / replicas if replicas > 1 else loss
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         return self(y_true, y_pred)
