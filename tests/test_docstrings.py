@@ -35,7 +35,7 @@ def test_public_things_are_documented(name):
 
 def test_imports_run_downward():
     """From checks up to the command line, nothing imports what stands above it."""
-    order = ["checks", "config", "devices", "vxm", "ops", "bilevel", "metrics", "volumes"]
+    order = ["checks", "devices", "vxm", "ops", "bilevel", "metrics", "volumes", "config"]
     order += ["layers", "networks", "losses", "training", "search", "inference", "report", "cli"]
     root = Path(bilevelmorph.__file__).parent
     for path in root.rglob("*.py"):

@@ -16,7 +16,7 @@ from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig, check_search
 from bilevelmorph.search.gradient import gradient_search
-from bilevelmorph.search.trial import Candidate
+from bilevelmorph.search.trial import Candidate, ranked
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.search.tuners import is_worker, tuner_search
 from bilevelmorph.training.data import TrainingData, open_data
@@ -76,7 +76,7 @@ def search(config: SearchConfig, quiet: bool = False) -> Result | None:
         candidates = tuner_search(config, data, clock, config.seconds, config.searcher, folder)
     if is_worker():
         return None
-    candidates.sort(key=lambda c: -c.score)
+    candidates = ranked(candidates)
     parts = ("gradient", config.searcher, RANDOM, "trial")
     used = {part: clock.used(part) for part in dict.fromkeys(parts) if clock.used(part)}
     result = Result(candidates, labelled, used)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -41,6 +41,11 @@ class Candidate:
     score: float
     ms: float
     seconds: float
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best first; of equals the first by name, for trials are read from files in any order."""
+    return sorted(candidates, key=lambda c: (-c.score, c.name))
 
 
 def score(data: TrainingData, network: RegistrationNetwork) -> float:

@@ -18,7 +18,7 @@ from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.space import draw_genotype, draw_weights
-from bilevelmorph.search.trial import Candidate, candidate_network, trial_config
+from bilevelmorph.search.trial import Candidate, candidate_network, ranked, trial_config
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.training.data import TrainingData
 from bilevelmorph.training.run import make_energy
@@ -99,7 +99,7 @@ def tuner_search(
         raise fail(
             "--budget", config.budget, "time for one trial at least", "give more, or fewer --trial-steps"
         )
-    return sorted(found, key=lambda c: -c.score)
+    return ranked(found)
 
 
 def _make_tuner(space: _Space, kind: str, folder: Path) -> Any:

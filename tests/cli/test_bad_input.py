@@ -105,13 +105,15 @@ CASES = [
         (EVALUATE, f"--pairs {{i}}/{name}", part)
         for name, part in {
             "missing.csv": "missing.csv",
-            "list.txt": "list.txt, line 1",
+            "list.txt": "list.txt: got single names",
             "binary": "binary",
             "unlabelled.csv": "no label map",
             "mismatch.csv": "other_seg.nii.gz",
             "nan.csv": "nan.nii.gz",
         }.items()
     ],
+    ("register", "", "--moving: got nothing"),
+    ("register --moving {i}/moving.nii.gz --fixed {i}/fixed.nii.gz", "", "--moved: got nothing"),
     ("evaluate --data {i}/lost --out {o}/scores.csv", "", "registration_val"),
     ("evaluate --out {o}/scores.csv", "", "neither --data nor --pairs"),
     (EVALUATE, "--data {i}/lost", "both --data and --pairs"),
@@ -183,7 +185,6 @@ CASES = [
     ],
 ]
 USAGE = [
-    ("register", "--moving"),
     (REGISTER + " --affine similarity", "similarity"),
     (REGISTER + " --start middle", "middle"),
     (REGISTER + " --affin rigid", "--affin"),
@@ -197,7 +198,6 @@ USAGE = [
     (TRAIN + " --lr-schedule linear", "linear"),
     (EVALUATE + " --split train", "train"),
     (EVALUATE + " --method magic", "magic"),
-    ("evaluate --pairs a.csv", "--out"),
     ("models one two", "two"),
     ("demo --seed x", "x"),
 ]
