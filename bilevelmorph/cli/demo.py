@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All flags."""
     add = parser.add_argument
     add("--out", default="demo-output", help="folder for the volumes, the displacement and the figure")
-    add("--model", default="general", help="bundled model or .keras file")
+    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
     add("--seed", type=int, default=1, help="of the deformation, the bias field and the noise")
     add("--amplitude", type=float, default=4.0, help="strength of the deformation in voxels of 2 mm")
     add("--gpu", default="0", help="GPU number; -1 for the CPU")

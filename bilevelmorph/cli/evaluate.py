@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="npy or text: the label values that count (default: all in dataset.json, or in the pair)",
     )
     add("--limit", type=int, default=0, help="only the first so many pairs; 0 for all")
-    add("--model", default="general", help="bundled model or .keras file")
+    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
     add(
         "--method",
         choices=("model", "affine", "rigid", "identity"),

@@ -13,7 +13,7 @@ FORMATS = ("savedmodel", "onnx", "stablehlo")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All flags."""
     add = parser.add_argument
-    add("--model", default="general", help="bundled model or .keras file")
+    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
     add(
         "--format",
         choices=FORMATS,

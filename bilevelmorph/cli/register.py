@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--bids", action="store_true", help="name what lies in --out as BIDS derivatives")
     add("--warp-format", choices=_FORMATS, default="voxelmorph", help="voxels, or as ITK, ANTs, Slicer")
-    add("--model", default="general", help="bundled model or .keras file")
+    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
     add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")

@@ -62,7 +62,7 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
     """Load a model.
 
     Args:
-        name_or_file: A bundled model's name, or a `.keras` file.
+        name_or_file: A bundled model's name, a `.keras` file, or VoxelMorph's `.h5`.
 
     Returns:
         A `RegistrationNetwork`.
@@ -79,7 +79,7 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
     path = Path(name_or_file)
     if not path.is_file():
         names = ", ".join(bundled) or "none"
-        raise fail("--model", name_or_file, f"a bundled model ({names}) or a .keras file")
+        raise fail("--model", name_or_file, f"a bundled model ({names}), a .keras file or VoxelMorph's .h5")
     model = load_network(path)
     if not isinstance(model, RegistrationNetwork):
         raise fail(str(path), f"a {type(model).__name__}", "a registration network of bilevelmorph")

@@ -8,6 +8,7 @@ from bilevelmorph.networks.fields import Fields
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.networks.propagation_network import PropagationNetwork
 from bilevelmorph.networks.still_network import StillNetwork
+from bilevelmorph.networks.vxm_2018 import Vxm2018
 from bilevelmorph.networks.vxm_dense import VxmDense
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "PropagationNetwork",
     "RegistrationNetwork",
     "StillNetwork",
+    "Vxm2018",
     "VxmDense",
 ]

@@ -81,9 +81,10 @@ class VxmDense(RegistrationNetwork):
         self.svf_resolution = int(svf_resolution)
         self.bidir, self.use_probs, self.fill_value = bidir, use_probs, fill_value
         self.trg_feats = trg_feats
-        self._make_layers()
+        self._make_unet()
+        self._make_heads()
 
-    def _make_layers(self) -> None:
+    def _make_unet(self) -> None:
         n, name, levels = self.ndims, f"{self.name}_unet", len(self.encoder_widths)
         self.encoder = [
             convolution(n, f, name=f"{name}_enc_conv_{i}_0") for i, f in enumerate(self.encoder_widths)
@@ -97,6 +98,9 @@ class VxmDense(RegistrationNetwork):
             convolution(n, f, name=f"{name}_dec_final_conv_{i}")
             for i, f in enumerate(self.decoder_widths[levels:])
         ]
+
+    def _make_heads(self) -> None:
+        n = self.ndims
         self.flow = convolution(n, n, active=False, initializer=small_normal(), name=f"{self.name}_flow")
         self.log_sigma = None
         if self.use_probs:
@@ -154,6 +158,10 @@ class VxmDense(RegistrationNetwork):
             x = block(x)
         return x
 
+    def in_voxels(self, velocity: tf.Tensor) -> tf.Tensor:
+        """What the last layer gives, as a velocity in voxels, ``ij`` order."""
+        return velocity
+
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
         x = self._unet(tf.concat([moving, fixed], -1))
         velocity = tf.cast(self.flow(x), tf.float32)
@@ -163,6 +171,7 @@ class VxmDense(RegistrationNetwork):
             extra["flow_parameters"] = tf.concat([velocity, log_variance], -1)
             if training:
                 velocity = reparametrised(velocity, log_variance, self.noise)
+        velocity = self.in_voxels(velocity)
         full = spatial_shape(fixed)
         half = [n // self.int_resolution for n in full]
         velocity = resize_field(velocity, half, align=self.align)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from bilevelmorph.checks import one_of
 from bilevelmorph.ops.grid import spatial_shape
 
+ALIGN = ("centres", "corners", "first")
+
 
 def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = "centres") -> tf.Tensor:
     """Resample ``[B, *S, C]`` on a grid of another size over the same extent.
@@ -18,7 +20,8 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
         shape: New spatial sizes.
         method: ``"linear"`` or ``"nearest"``.
         align: ``"centres"``: voxels are cells and the outer faces coincide;
-            ``"corners"``: the first and last voxel centres coincide (neurite's rule).
+            ``"corners"``: the first and last voxel centres coincide (neurite's rule);
+            ``"first"``: the first ones do, and steps are in proportion (VoxelMorph's rule of 2018).
 
     Returns:
         ``[B, *shape, C]``.
@@ -27,7 +30,7 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
     [0.0, 0.5, 1.0, 1.5, 2.0]
     """
     one_of("method", method, ("linear", "nearest"))
-    one_of("align", align, ("centres", "corners"))
+    one_of("align", align, ALIGN)
     for axis, (old, new) in enumerate(zip(spatial_shape(x), shape, strict=True), start=1):
         if isinstance(old, int) and isinstance(new, int) and old == new:
             continue
@@ -105,6 +108,8 @@ def _positions(old: Any, new: Any, align: str) -> tf.Tensor:
     old, new = tf.cast(old, tf.float32), tf.cast(new, tf.float32)
     if align == "corners":
         return index * (old - 1) / tf.maximum(new - 1, 1)
+    if align == "first":
+        return index * old / new
     return (index + 0.5) * old / new - 0.5
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import VxmDense
-from bilevelmorph.networks.weights import load_weights, read_h5
+from bilevelmorph.networks.h5 import network_of_h5, read_h5
+from bilevelmorph.networks.weights import load_weights
 
 FEATURES = [[8, 8, 8, 8], [8, 8, 8, 8, 8, 4]]
 KINDS = {
@@ -44,12 +45,21 @@ def test_same_weights_give_the_same_displacement(peer, kind):
             np.testing.assert_allclose(out["moved_fixed"], expected["moved_fixed"], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_enough(peer, kind):
+    network = network_of_h5(peer / f"{kind}.h5")
+    with np.load(peer / f"{kind}.npz", allow_pickle=False) as expected:
+        out = network([expected["moving"], expected["fixed"]])
+        np.testing.assert_allclose(out["displacement"], expected["displacement"], atol=1e-4)
+        np.testing.assert_allclose(out["moved"], expected["moved"], atol=1e-4)
+
+
 def test_weights_of_a_model_of_another_name_load(peer, tmp_path):
     network = VxmDense(3, nb_unet_features=FEATURES, name="mine", int_steps=0)
     network.build()
     assert load_weights(network, peer / "vm.h5") == []
     kernel = next(w for w in network.weights if w.path.endswith("mine_flow/kernel"))
-    np.testing.assert_array_equal(kernel, read_h5(peer / "vm.h5")["vxm_dense_flow"][0])
+    np.testing.assert_array_equal(kernel, read_h5(peer / "vm.h5").arrays["vxm_dense_flow"][0])
 
 
 def test_what_does_not_fit_is_listed(peer):
