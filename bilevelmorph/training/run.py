@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -13,6 +14,7 @@ from bilevelmorph.config import TrainingConfig
 from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.build import build_network
+from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.training.augmentation import Augmentation
 from bilevelmorph.training.bilevel_trainer import PARTS, BilevelTrainer
 from bilevelmorph.training.data import open_data
@@ -39,37 +41,70 @@ def train(config: TrainingConfig, quiet: bool = False) -> RegistrationNetwork:
     """
     check(config)
     keras.utils.set_random_seed(config.seed)
-    folder = Path(config.model_dir)
     data = open_data(config)
-    source, validation = data.source, data.validation
+    run = prepare(config, data.source)
+    trainer = make_trainer(config, run.network, run.energy)
+    recorder = Recorder(config, trainer, data.validation, run.initial_epoch, quiet)
+    held = {"upper_source": data.upper} if config.bilevel else {}
+    fit(config, run, trainer, data.source, [recorder], **held)
+    return run.network
+
+
+class Prepared(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+        network: With the weights that the run starts from.
+        energy: The objective.
+        start: The file that they came from.
+        initial_epoch: Epochs that are behind it.
+    """
+
+    network: RegistrationNetwork
+    energy: Energy
+    start: Path | None
+    initial_epoch: int
+
+
+def prepare(config: TrainingConfig, source: Any) -> Prepared:
+    """Make the folder, the network and the objective of a run on these pairs."""
+    folder = Path(config.model_dir)
     folder.mkdir(parents=True, exist_ok=True)
     start, initial_epoch = starting_point(config, folder)
     network = build_network(config, source.shape, source.channels)
     network.build()
     if start is not None:
-        _load(network, start)
+        load_weights(network, start)
     energy = make_energy(config)
     # What single pairs are refined by; positions are known of synthetic pairs alone.
     network.objective = energy.get_config() | ({"similarity": "mind"} if config.synthetic else {})
-    trainer = make_trainer(config, network, energy)
-    if start is not None and initial_epoch:
-        restore_state(start, trainer.state_variables)
-    config.save(folder / "config.json")
-    recorder = Recorder(config, trainer, validation, initial_epoch, quiet)
-    held: dict[str, Any] = {"upper_source": data.upper} if config.bilevel else {}
+    return Prepared(network, energy, start, initial_epoch)
+
+
+def fit(
+    config: TrainingConfig,
+    run: Prepared,
+    trainer: Trainer,
+    source: Any,
+    callbacks: Sequence[keras.callbacks.Callback],
+    **held: Any,
+) -> None:
+    """Train from where a run stands to its last epoch; `held` goes to the trainer's `fit`."""
+    if run.start is not None and run.initial_epoch:
+        restore_state(run.start, trainer.state_variables)
+    config.save(Path(config.model_dir) / "config.json")
     try:
         trainer.fit(
             source,
             epochs=config.epochs,
             steps_per_epoch=config.steps_per_epoch,
             batch_size=config.batch_size,
-            callbacks=[recorder],
-            initial_epoch=initial_epoch,
+            callbacks=callbacks,
+            initial_epoch=run.initial_epoch,
             **held,
         )
     except Diverged as error:
         raise InputError(f"training diverged: {error}; {_advice(config)}") from error
-    return network
 
 
 def _advice(config: TrainingConfig) -> str:
@@ -219,10 +254,8 @@ def _check_bilevel(config: TrainingConfig) -> None:
     positive("--upper-every", config.upper_every, whole=True)
     positive("--warmup", config.warmup, zero=True, whole=True)
     one_of("--upper-part", config.upper_part, PARTS)
-    if (
-        positive("--upper-features", config.upper_features, zero=True, whole=True)
-        and config.upper_part != "network"
-    ):
+    positive("--upper-features", config.upper_features, zero=True, whole=True)
+    if config.upper_features and config.upper_part == "features":
         one_of("--network, with --upper-features,", config.network, ("propagation",))
     if not config.data:
         raise fail("--bilevel", "no validation pairs", "--data DIR, whose dataset.json names some")
@@ -240,9 +273,3 @@ def starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, i
             raise fail("--load-weights", f"{path}, which does not exist", "a .keras or .h5 file")
         return path, config.initial_epoch
     return None, config.initial_epoch
-
-
-def _load(network: RegistrationNetwork, path: Path) -> None:
-    from bilevelmorph.networks.weights import load_weights
-
-    load_weights(network, path)

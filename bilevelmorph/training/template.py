@@ -9,16 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from bilevelmorph.checks import InputError, fail
+from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
-from bilevelmorph.networks.build import build_network
-from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.training.data import open_data
 from bilevelmorph.training.recorder import Recorder
-from bilevelmorph.training.run import augmentation_of, check, make_energy, make_optimizer, starting_point
-from bilevelmorph.training.state import restore_state
+from bilevelmorph.training.run import augmentation_of, check, fit, make_optimizer, prepare
 from bilevelmorph.training.template_trainer import TemplateTrainer
-from bilevelmorph.training.trainer import Diverged
 from bilevelmorph.volumes.dataset import PairSource
 from bilevelmorph.volumes.files import save_volume
 from bilevelmorph.volumes.pairs import Subject
@@ -76,36 +72,17 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
         raise fail("template", "--synthetic, --multichannel or --atlas", "a list of scans of one channel")
     keras.utils.set_random_seed(config.seed)
     source, folder = open_data(config).source, Path(config.model_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    start, initial_epoch = starting_point(config, folder)
-    network = build_network(config, source.shape, source.channels)
-    network.build()
-    if start is not None:
-        load_weights(network, start)
-    energy = make_energy(config)
-    network.objective = energy.get_config()
+    run = prepare(config, source)
     begin = first_template(source, config.init_template)
     shares = {"image_weight": config.image_loss_weight, "mean_weight": config.mean_loss_weight}
-    trainer = TemplateTrainer(network, energy, augmentation_of(config), config.seed, start=begin, **shares)
+    parts = (run.network, run.energy, augmentation_of(config), config.seed)
+    trainer = TemplateTrainer(*parts, start=begin, **shares)
     trainer.compile(make_optimizer(config))
-    if start is not None and initial_epoch:
-        restore_state(start, trainer.state_variables)
-    config.save(folder / "config.json")
     affine = source.grid_of(source.everyone[0])
     write_template(folder / "init_template.nii.gz", begin, affine)
     keeper = _Keeper(trainer, folder / "template.nii.gz", affine)
-    recorder = Recorder(config, trainer, None, initial_epoch, quiet)
-    try:
-        trainer.fit(
-            source,
-            config.epochs,
-            config.steps_per_epoch,
-            config.batch_size,
-            [recorder, keeper],
-            initial_epoch,
-        )
-    except Diverged as error:
-        raise InputError(f"training diverged: {error}; use a lower --lr than {config.lr:g}") from error
+    recorder = Recorder(config, trainer, None, run.initial_epoch, quiet)
+    fit(config, run, trainer, source, [recorder, keeper])
     return trainer.template
 
 
