@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 
 import numpy as np
 
@@ -23,19 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Warp one CSV file; further columns are kept."""
-    from bilevelmorph.volumes.files import replacing
     from bilevelmorph.volumes.points import AXES, read_points
+    from bilevelmorph.volumes.tables import write_csv
     from bilevelmorph.volumes.warps import load_warp, warp_points
 
     displacement, grid = load_warp(options.warp)
-    points, rows, columns = read_points(options.points, displacement.shape[-1])
+    points, rows = read_points(options.points, displacement.shape[-1])
     axes = AXES[: displacement.shape[-1]]
     flip = np.array([-1.0, -1.0, 1.0])[: len(axes)] if options.space == "lps" else 1.0
     moved = warp_points(points * flip, displacement, grid) * flip
     for row, point in zip(rows, moved, strict=True):
         row.update({a: f"{v:.6f}" for a, v in zip(axes, point, strict=True)})
-    with replacing(options.moved) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        out = csv.DictWriter(stream, columns)
-        out.writeheader()
-        out.writerows(rows)
+    write_csv(options.moved, rows)
     print(f"{options.moved}: {len(rows)} points")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from bilevelmorph.checks import fail
 from bilevelmorph.volumes.files import replacing
+from bilevelmorph.volumes.tables import read_rows
 
 _PREFIX = "weight_"
 
@@ -26,7 +26,7 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs = {name: _read(Path(table)) for name, table in tables.items()}
+    runs = {name: _read(table) for name, table in tables.items()}
     names = list(dict.fromkeys(k for run in runs.values() for k, v in run.items() if _moves(k, v)))
     if not names:
         came = ", ".join(map(str, tables.values()))
@@ -51,7 +51,6 @@ def _moves(name: str, values: list[float]) -> bool:
     return name.startswith(_PREFIX) and len(set(values)) > 1
 
 
-def _read(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+def _read(path: str | Path) -> dict[str, list[float]]:
+    rows = read_rows(path)
     return {k: [float(r[k]) for r in rows] for k in (rows[0] if rows else ())}

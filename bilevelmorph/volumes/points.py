@@ -18,13 +18,11 @@ class Points(NamedTuple):
 
     Attributes:
         positions: ``[P, N]`` float64, as written.
-        rows: Every column of every line, as text.
-        columns: Their order.
+        rows: Every column of every line, in the order of the file, as text.
     """
 
     positions: np.ndarray
     rows: list[dict[str, str]]
-    columns: list[str]
 
 
 def read_points(path: str | Path, ndims: int) -> Points:
@@ -42,7 +40,7 @@ def read_points(path: str | Path, ndims: int) -> Points:
     if not set(axes) <= set(columns):
         raise fail(f"{path}, line 1", ",".join(columns), "columns " + ",".join(axes))
     positions = [[_number(row[a], path, i) for a in axes] for i, row in enumerate(rows, 2)]
-    return Points(np.array(positions), rows, columns)
+    return Points(np.array(positions), rows)
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
