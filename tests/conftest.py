@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -10,6 +11,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
 import pytest
+from scans import write_scans
 
 
 @pytest.fixture
@@ -26,3 +28,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/data beside the repository is absent")
     return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small labelled scans, with a dataset.json and a list."""
+    folder = tmp_path_factory.mktemp("scans")
+    write_scans(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_graphs() -> Iterator[None]:
+    """Small graphs that run once each: without XLA, here and in child processes, much sooner."""
+    from bilevelmorph.ops import xla
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("BILEVELMORPH_XLA", "off")
+    with xla.using("off"):
+        yield
+    patch.undo()

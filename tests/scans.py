@@ -16,6 +16,16 @@ TINY = {
     "clip_norm": 1.0,
 }
 
+TINY_SEARCH = {
+    "budget": "10m",
+    "scales": (2,),
+    "layers": 1,
+    "filters": (4,),
+    "operations": ("skip", "conv1", "conv3"),
+    "int_steps": 2,
+    "seed": 3,
+}
+
 
 def write_scans(folder, count=4):
     """2-D blobs with their labels, 14 x 16, as npz files and a dataset.json."""

@@ -14,6 +14,7 @@ from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks import CellNetwork, Genotype
 from bilevelmorph.ops import xla
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 DECIDED = 1e4
 OPERATIONS = ("skip", "conv1", "conv3", "sep3", "dil3")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import write_scans
+from scans import TINY_SEARCH
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.cli.main import main
@@ -25,26 +25,8 @@ from bilevelmorph.training.data import open_data
 from bilevelmorph.training.search_trainer import SearchTrainer
 from bilevelmorph.volumes.tables import read_json, read_rows
 
-SMALL = {
-    "budget": "10m",
-    "scales": (2,),
-    "layers": 1,
-    "filters": (4,),
-    "operations": ("skip", "conv1", "conv3"),
-    "int_steps": 2,
-    "steps_per_epoch": 6,
-    "search_steps": 18,
-    "trial_steps": 6,
-    "trials": 2,
-    "seed": 3,
-}
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scans")
-    write_scans(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+SMALL = {**TINY_SEARCH, "steps_per_epoch": 6, "search_steps": 18, "trial_steps": 6, "trials": 2}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from bilevelmorph.search.config import SearchConfig, check_search
 from bilevelmorph.search.latency import expected_ms, network_ms, operation_costs
 from bilevelmorph.search.space import draw_genotype, draw_weights
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400), (" 2H ", 7200)]

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from scans import write_scans
+from scans import TINY_SEARCH
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import Genotype
@@ -22,26 +22,10 @@ from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.search.tuners import await_chief
 from bilevelmorph.volumes.tables import read_rows
 
-SMALL = {
-    "budget": "10m",
-    "scales": (2,),
-    "layers": 1,
-    "filters": (4,),
-    "operations": ("skip", "conv1", "conv3"),
-    "int_steps": 2,
-    "steps_per_epoch": 2,
-    "trial_steps": 4,
-    "seed": 3,
-}
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+SMALL = {**TINY_SEARCH, "steps_per_epoch": 2, "trial_steps": 4}
 FLAGS = "--scales 2 --layers 1 --filters 4 --operations skip conv1 conv3 --int-steps 2 --steps-per-epoch 2 "
 FLAGS += "--trial-steps 4 --seed 3 --searcher tuner-random --gpu -1 --quiet"
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scans")
-    write_scans(folder)
-    return folder
 
 
 def start(scans, folder, trials, **environment):

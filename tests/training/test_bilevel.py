@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scans import TINY, write_scans
+from scans import TINY
 
 from bilevelmorph.bilevel import STRATEGIES
 from bilevelmorph.checks import InputError
@@ -39,13 +39,6 @@ OPTIONS = {
     "warmup": 2,
     "seed": 3,
 }
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scans")
-    write_scans(folder)
-    return folder
 
 
 def config(scans, folder, **options):

@@ -10,7 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
-from scans import TINY, write_scans
+from scans import TINY
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.config import TrainingConfig
@@ -39,13 +39,6 @@ PROBABILISTIC = {
 }
 FEATURES = {**PROPAGATION, "probabilistic": True, "feature_kl": 0.01, "alternate": 2}
 NETWORKS = {"propagation": PROPAGATION, "vxm use_probs": PROBABILISTIC, "probabilistic features": FEATURES}
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scans")
-    write_scans(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

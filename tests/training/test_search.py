@@ -15,6 +15,7 @@ from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.search_trainer import SearchTrainer
 from bilevelmorph.training.upper_objective import UpperObjective
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 OPERATIONS = ("skip", "conv1", "conv3", "sep3")
 
 
