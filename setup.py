@@ -36,6 +36,7 @@ setup(
         "demo": ["nilearn>=0.11"],
         "cohort": ["dask>=2024.8", "distributed>=2024.8"],
         "onnx": ["tf2onnx>=1.17"],
+        "serving": ["tensorflow-serving-api>=2.19"],
         "test": [
             "nilearn>=0.11",
             "pytest>=8",
@@ -49,6 +50,8 @@ setup(
             "tf2onnx>=1.17",
             "onnxruntime>=1.20",
             "jax>=0.6",
+            "openvino>=2025.0",
+            "tensorflow-serving-api>=2.19",
         ],
     },
     entry_points={"console_scripts": ["bilevelmorph=bilevelmorph.cli.main:main"]},

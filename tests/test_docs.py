@@ -12,6 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from bilevelmorph.cli.main import COMMANDS, command_module, main
+from bilevelmorph.networks import PropagationNetwork
 from bilevelmorph.volumes import Volume, save_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,9 @@ def commands():
 def files(tmp_path_factory):
     """What the documents call a.nii.gz, b.nii.gz, warp.nii.gz and served/1."""
     folder = tmp_path_factory.mktemp("docs")
+    network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), (4,), 1, int_steps=3)
+    network.build()
+    network.save(folder / "small.keras")
     for seed, name in enumerate("ab"):
         data = gaussian_filter(np.random.default_rng(seed).random((24, 26, 22)), 2)
         save_volume(folder / f"{name}.nii.gz", Volume(data.astype(np.float32), np.eye(4)))
@@ -55,16 +59,31 @@ def files(tmp_path_factory):
         "--moved",
         folder / "moved.nii.gz",
     ]
-    arguments = ["register", *pair, "--warp", folder / "warp.nii.gz", "--warp-format", "itk", "--gpu", "-1"]
-    assert main([str(a) for a in arguments]) == 0
+    model = ["--model", folder / "small.keras"]
+    arguments = ["register", *pair, *model, "--warp", folder / "warp.nii.gz", "--warp-format", "itk"]
+    assert main([str(a) for a in (*arguments, "--gpu", "-1")]) == 0
     (folder / "served").mkdir()
-    assert main(["export", "--model", "hippocampus", "--out", str(folder / "served" / "1")]) == 0
+    assert main(["export", *map(str, model), "--out", str(folder / "served" / "1")]) == 0
     return folder
 
 
+@pytest.fixture(scope="module")
+def ports(files):
+    """Servers in front of served/1, by the ports that the documents name."""
+    import tensorflow as tf
+    from servers import grpc_server, rest_server
+
+    model = tf.saved_model.load(str(files / "served" / "1"))
+    with grpc_server(model) as first, rest_server(model) as second:
+        yield {"localhost:8500": f"localhost:{first}", "localhost:8501": f"localhost:{second}"}
+
+
 @pytest.mark.parametrize("text", blocks("python"))
-def test_python_runs(text, files, monkeypatch):
+def test_python_runs(text, files, monkeypatch, request):
     monkeypatch.chdir(files)
+    if "localhost:85" in text:
+        for name, port in request.getfixturevalue("ports").items():
+            text = text.replace(name, port)
     exec(compile(text, "document", "exec"), {"__name__": "document"})
 
 

@@ -27,6 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="stablehlo: sizes of the images (default: as the model was trained)",
     )
+    add(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="savedmodel: of the stored weights; float16 halves the file, computation stays float32",
+    )
+    add(
+        "--warm-up",
+        type=int,
+        nargs="+",
+        default=[],
+        help="savedmodel: sizes of images that TensorFlow Serving registers before it answers anybody",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,6 +51,9 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.inference.models import load_model
 
     if options.format != "savedmodel":
+        for name in ("--precision", "--warm-up"):
+            if getattr(options, name[2:].replace("-", "_")) not in ("float32", []):
+                raise fail(name, f"--format {options.format}", "--format savedmodel")
         network = load_model(options.model)
         if options.format == "onnx":
             path = export_onnx(network, options.out)
@@ -49,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"{path}: moving, fixed to moved, displacement; {path.stat().st_size / 2**20:.1f} MiB")
         return
     free_folder(options.out)
-    folder = export_savedmodel(load_model(options.model), options.out)
+    network = load_model(options.model)
+    folder = export_savedmodel(network, options.out, options.precision, options.warm_up)
     size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
     print(f"{folder}: signatures serving_default, register, warp; {size / 2**20:.1f} MiB")

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.inference.serving import Serving
+from bilevelmorph.inference.warm_up import write_warm_up
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.volumes.files import replacing
 
@@ -21,12 +21,20 @@ from bilevelmorph.volumes.files import replacing
 OPSET = 18
 
 
-def export_savedmodel(network: RegistrationNetwork, folder: str | Path) -> Path:
+def export_savedmodel(
+    network: RegistrationNetwork,
+    folder: str | Path,
+    precision: str = "float32",
+    warm_up: Sequence[int] = (),
+) -> Path:
     """Write a SavedModel that needs nothing but TensorFlow.
 
     Args:
         network: To be exported.
         folder: New or empty.
+        precision: Of the stored weights, see `Serving`.
+        warm_up: ``[*S]`` of images that TensorFlow Serving registers before it
+            answers anybody; none by default.
 
     Returns:
         The folder. It holds the signatures `serving_default`, `register` and
@@ -36,14 +44,19 @@ def export_savedmodel(network: RegistrationNetwork, folder: str | Path) -> Path:
         InputError: The folder holds something, or cannot be made.
     """
     folder = free_folder(folder)
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    serving = Serving(network)
-    for name, (function, inputs) in serving.signatures().items():
-        archive.add_endpoint(name, tf.function(function, autograph=False), inputs)
+    if warm_up:
+        check_sizes("--warm-up", warm_up, network)
+    module, serving = tf.Module(), Serving(network, precision)
+    module.weights = serving.weights
+    signatures = {
+        name: tf.function(function, autograph=False).get_concrete_function(*inputs)
+        for name, (function, inputs) in serving.signatures().items()
+    }
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        archive.write_out(str(temporary / "model"), verbose=False)
+        tf.saved_model.save(module, str(temporary / "model"), signatures)
+        if warm_up:
+            write_warm_up(temporary / "model", warm_up, network.channels)
         if folder.is_dir():
             folder.rmdir()
         (temporary / "model").rename(folder)
@@ -94,10 +107,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
         InputError: Another ending, or sizes that are not those of images.
     """
     one_of(f"ending of {path}", Path(path).suffix.lower(), (".stablehlo",))
-    if len(shape) != network.ndims:
-        raise fail("--shape", f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
-    for size in shape:
-        positive("--shape", size, whole=True)
+    check_sizes("--shape", shape, network)
     function, _ = Serving(network).signatures()["register"]
     image = [1, *shape, network.channels]
     inputs = [tf.TensorSpec(image, tf.float32, name=name) for name in ("moving", "fixed")]
@@ -107,12 +117,20 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
         return out["moved"], out["displacement"]
 
     graph = tf.function(pair, autograph=False).get_concrete_function(*inputs)
-    frozen = convert_variables_to_constants_v2(graph)
+    frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
     whole = tf.function(lambda *images: tuple(frozen(*images)), jit_compile=True, autograph=False)
     code = whole.experimental_get_compiler_ir(*inputs)(stage="stablehlo_serialized")
     with replacing(path) as temporary:
         Path(temporary).write_bytes(code)
     return Path(path)
+
+
+def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -> None:
+    """Refuse sizes that are not those of the network's images."""
+    if len(shape) != network.ndims:
+        raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
+    for size in shape:
+        positive(name, size, whole=True)
 
 
 def free_folder(folder: str | Path) -> Path:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from bilevelmorph.checks import one_of
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops import xla
 from bilevelmorph.ops.grid import crop, spatial_shape
+from bilevelmorph.ops.percentiles import percentiles
 from bilevelmorph.ops.warping import warp
 from bilevelmorph.volumes.preprocessing import PERCENTILES
 
+PRECISIONS = ("float32", "float16")
 
-def normalise(images: tf.Tensor, percentiles: Sequence[float] = PERCENTILES) -> tf.Tensor:
+
+def normalise(images: tf.Tensor, percents: Sequence[float] = PERCENTILES) -> tf.Tensor:
     """Clip each image to two of its percentiles and scale it to [0, 1]; as `volumes.preprocessing` does.
 
     Args:
         images: ``[B, *S, C]``.
-        percentiles: Lower and upper.
+        percents: Lower and upper.
 
     Returns:
         The same shape, float32.
@@ -28,31 +33,29 @@ def normalise(images: tf.Tensor, percentiles: Sequence[float] = PERCENTILES) -> 
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     images = tf.cast(images, tf.float32)
-    ranked = tf.sort(tf.reshape(images, [tf.shape(images)[0], -1]), -1)
-    low, high = (_percentile(ranked, p) for p in percentiles)
+    rows = tf.reshape(images, [tf.shape(images)[0], -1])
+    low, high = tf.unstack(percentiles(rows, percents), 2, 1)
     flat = high <= low
-    low, high = tf.where(flat, ranked[:, 0], low), tf.where(flat, ranked[:, -1], high)
+    low = tf.where(flat, tf.reduce_min(rows, 1), low)
+    high = tf.where(flat, tf.reduce_max(rows, 1), high)
     shape = [-1] + [1] * (images.shape.rank - 1)
     low, high = tf.reshape(low, shape), tf.reshape(high, shape)
     return tf.clip_by_value((images - low) / tf.maximum(high - low, 1e-30), 0.0, 1.0)
 
 
-def _percentile(ranked: tf.Tensor, percent: float) -> tf.Tensor:
-    """Of sorted rows, linear between two ranks."""
-    last = tf.cast(tf.shape(ranked)[1] - 1, tf.float32)
-    place = last * (percent / 100)
-    below = tf.cast(tf.floor(place), tf.int32)
-    above = tf.minimum(below + 1, tf.cast(last, tf.int32))
-    share = place - tf.floor(place)
-    a, b = tf.gather(ranked, below, axis=1), tf.gather(ranked, above, axis=1)
-    return a + share * (b - a)
+def _stored(value: tf.Tensor, precision: str) -> tf.Tensor:
+    return tf.cast(value, precision) if value.dtype.is_floating else value
 
 
 class Serving:
     """The functions that are exported.
 
+    They read copies of the network's weights, which may be stored more coarsely;
+    all computation is in float32.
+
     Args:
         network: A registration network.
+        precision: ``"float32"`` or ``"float16"``, of the stored weights.
 
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> serving = Serving(PropagationNetwork(2, matching=[8], regularization=[8]))
@@ -61,9 +64,14 @@ class Serving:
     (['displacement', 'moved'], [1, 9, 8, 2])
     """
 
-    def __init__(self, network: RegistrationNetwork) -> None:
+    def __init__(self, network: RegistrationNetwork, precision: str = "float32") -> None:
+        one_of("precision", precision, PRECISIONS)
         network.build()
         self.network = network
+        self.weights = [
+            tf.Variable(_stored(tf.convert_to_tensor(v), precision), trainable=False)
+            for v in network.variables
+        ]
         self.percentiles = network.preprocessing.get("percentiles", PERCENTILES)
 
     def signatures(self, sizes: Sequence[int | None] | None = None) -> dict[str, Any]:
@@ -103,10 +111,16 @@ class Serving:
         """
         with xla.using("off"):
             source, target = (normalise(x, self.percentiles) for x in (moving, fixed))
-            fields = self.network.fields(source, target, training=False)
+            with keras.StatelessScope(state_mapping=self._values()):
+                fields = self.network.fields(source, target, training=False)
             displacement = tf.cast(crop(fields.displacement, spatial_shape(fixed)), tf.float32)
             moved = warp(tf.cast(moving, tf.float32), displacement)
         return {"moved": moved, "displacement": displacement}
+
+    def _values(self) -> list[tuple[Any, tf.Tensor]]:
+        """What each variable of the network stands for."""
+        pairs = zip(self.network.variables, self.weights, strict=True)
+        return [(variable, tf.cast(weight, variable.dtype)) for variable, weight in pairs]
 
     @staticmethod
     def warp(image: tf.Tensor, displacement: tf.Tensor, nearest: tf.Tensor) -> dict[str, tf.Tensor]:

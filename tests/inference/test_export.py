@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,14 +17,17 @@ from bilevelmorph.inference.serving import Serving, normalise
 from bilevelmorph.networks import PropagationNetwork, VxmDense
 from bilevelmorph.volumes import preprocessing
 
-# Runs where nothing of ours or of VoxelMorph can be imported.
-ALONE = """
+# Makes an environment in which nothing of ours or of VoxelMorph can be imported.
+REFUSE = """
 import sys
 class Refuse:
     def find_spec(self, name, *_):
         if name.split(".")[0] in ("bilevelmorph", "voxelmorph", "neurite"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
+"""
+ALONE = """
+import sys
 import numpy as np, tensorflow as tf
 folder, arrays = sys.argv[1:]
 model = tf.saved_model.load(folder)
@@ -34,6 +39,17 @@ with np.load(arrays) as a:
         image=tf.constant(a["labels"]), displacement=out["displacement"], nearest=tf.constant(True))
 np.savez(arrays + ".out.npz", labels=moved["moved"], default=same["displacement"], **out)
 """
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The environment of a process that has TensorFlow and nothing of ours."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "sitecustomize.py").write_text(REFUSE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", "import bilevelmorph"]
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 1
+    return environment
 
 
 def make(kind):
@@ -58,7 +74,7 @@ def test_normalisation_is_that_of_the_files(percentiles, shape):
 
 
 @pytest.mark.parametrize("kind", ["propagation", "vxm"])
-def test_a_savedmodel_needs_tensorflow_alone(tmp_path, kind, rng):
+def test_a_savedmodel_needs_tensorflow_alone(tmp_path, kind, rng, alone):
     network = make(kind)
     network.save(tmp_path / "model.keras")
     command = ["export", "--model", str(tmp_path / "model.keras"), "--out", str(tmp_path / "saved")]
@@ -68,6 +84,7 @@ def test_a_savedmodel_needs_tensorflow_alone(tmp_path, kind, rng):
     np.savez(tmp_path / "arrays", **pair, labels=labels)
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(tmp_path / "saved"), str(tmp_path / "arrays.npz")],
+        env=alone,
         capture_output=True,
         text=True,
         check=False,
@@ -108,6 +125,89 @@ def small(tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "small.keras"
     network.save(path)
     return network, str(path)
+
+
+@pytest.fixture(scope="module")
+def saved(small, tmp_path_factory):
+    """The small network as a SavedModel, with requests to warm up by."""
+    pytest.importorskip("tensorflow_serving")
+    folder = tmp_path_factory.mktemp("saved") / "1"
+    command = ["export", "--model", small[1], "--warm-up", "13", "18", "--out", str(folder)]
+    assert main(command) == 0
+    return folder
+
+
+@pytest.fixture
+def pair(rng):
+    return {k: rng.random((1, 13, 18, 1)).astype(np.float32) for k in ("moving", "fixed")}
+
+
+def test_tensorflows_own_command_runs_it(small, saved, pair, alone, tmp_path):
+    np.savez(tmp_path / "pair.npz", **pair)
+    tool = Path(sys.executable).with_name("saved_model_cli")
+    inputs = ";".join(f"{k}={tmp_path}/pair.npz[{k}]" for k in pair)
+    flags = ["--tag_set", "serve", "--signature_def", "register", "--inputs", inputs]
+    command = [str(tool), "run", "--dir", str(saved), *flags, "--outdir", str(tmp_path)]
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name, value in Serving(small[0]).register(**pair).items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), value, atol=1e-5)
+
+
+def test_openvino_reads_it(small, saved, pair):
+    openvino = pytest.importorskip("openvino")
+    run = openvino.Core().compile_model(str(saved), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = run(pair)
+    for name, value in Serving(small[0]).register(**pair).items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4)
+
+
+def test_warm_up_requests_are_answered(saved):
+    """By the signatures that they name; TensorFlow Serving sends them to itself."""
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    model, names = tf.saved_model.load(str(saved)), []
+    for record in tf.data.TFRecordDataset(str(saved / "assets.extra" / "tf_serving_warmup_requests")):
+        request = PredictionLog.FromString(record.numpy()).predict_log.request
+        names.append(request.model_spec.signature_name)
+        inputs = {k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
+        out = model.signatures[names[-1]](**inputs)
+        assert out["moved"].shape == (1, 13, 18, 1)
+    assert names == ["register", "warp"]
+
+
+def test_half_as_many_bytes(tmp_path, rng):
+    keras.utils.set_random_seed(0)
+    network = VxmDense(2, [[32, 64], [64, 64]], int_steps=3)
+    network.build()
+    network.flow.kernel.assign(0.1 * rng.normal(size=network.flow.kernel.shape))
+    network.save(tmp_path / "model.keras")
+    pair = {k: tf.constant(rng.random((1, 16, 12, 1)), tf.float32) for k in ("moving", "fixed")}
+    sizes, fields = [], []
+    for precision in ("float32", "float16"):
+        folder = tmp_path / precision
+        command = ["export", "--model", str(tmp_path / "model.keras"), "--precision", precision]
+        assert main([*command, "--out", str(folder)]) == 0
+        sizes.append(sum(p.stat().st_size for p in (folder / "variables").iterdir()))
+        out = tf.saved_model.load(str(folder)).signatures["register"](**pair)
+        fields.append(out["displacement"].numpy())
+    assert sizes[1] < 0.55 * sizes[0]
+    assert 0 < np.abs(fields[1] - fields[0]).max() < 0.01 * np.abs(fields[0]).max()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--warm-up", "13"], "--warm-up: got 1 sizes"),
+        (["--warm-up", "13", "0"], "--warm-up: got 0"),
+        (["--warm-up", "13", "18", "--format", "onnx"], "--warm-up: got --format onnx"),
+        (["--precision", "float16", "--format", "stablehlo"], "--precision: got --format stablehlo"),
+    ],
+)
+def test_what_does_not_fit_a_savedmodel(small, tmp_path, capsys, flags, message):
+    assert main(["export", "--model", small[1], *flags, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_onnx_is_the_same_in_its_runtime(small, tmp_path):
