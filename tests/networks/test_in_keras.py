@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -90,12 +93,18 @@ def test_under_mixed_precision_in_fit():
     assert all(w.dtype == "float32" for w in network.trainable_weights)
 
 
-MIRRORED = """
+# Prints the losses of two epochs: with one device and two, or as one of several processes.
+FIT = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:3]
 import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+if sys.argv[3] == "workers":
+    from bilevelmorph.training.multi_worker import MultiWorkerStrategy
+    strategies = [MultiWorkerStrategy()]
+else:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategies = [tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])]
 from test_in_keras import LocalNCC, keras, make, pairs, xla
 def losses(strategy):
     with strategy.scope():
@@ -105,17 +114,44 @@ def losses(strategy):
     data = tf.data.Dataset.from_tensor_slices(((m, f), {"moved": f})).batch(2)
     return network.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
 with xla.using("off"):
-    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    print(json.dumps([losses(one), losses(two)]))
+    print(json.dumps([losses(s) for s in strategies]))
 """
 
 
-def test_two_devices_give_the_loss_of_one():
-    folder = __file__.rsplit("/", 1)[0]
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, folder], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    one, two = json.loads(done.stdout.splitlines()[-1])
+def start(kind, **environment):
+    """A process that fits."""
+    folder = Path(__file__).parent
+    command = [sys.executable, "-c", FIT, str(folder), str(folder.parent), kind]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
+
+
+def result(process):
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error[-2000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def test_two_devices_and_two_processes_give_the_loss_of_one():
+    ports = free_ports(2)
+    addresses = [f"localhost:{port}" for port in ports]
+    workers = []
+    for index in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(start("workers", TF_CONFIG=json.dumps(task)))
+    one, two = result(start("devices"))
     assert one[1] < one[0]
     np.testing.assert_allclose(two, one, atol=1e-5)
+    for worker in workers:
+        np.testing.assert_allclose(result(worker)[0], one, atol=1e-5)
+
+
+def free_ports(count):
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

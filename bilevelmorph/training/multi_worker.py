@@ -1,0 +1,31 @@
+"""Keras's `fit` over several machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+    """TensorFlow's strategy for several machines, as Keras 3's `fit` asks for it.
+
+    Keras 3 hands `reduce` whole batches and scalars to be averaged along their
+    first axis, which TensorFlow's own refuses (keras issue 20585). Make one before
+    anything else is computed, on every machine, each with its `TF_CONFIG`.
+
+    Args:
+        **kwargs: Of `tf.distribute.MultiWorkerMirroredStrategy`.
+
+    >>> MultiWorkerStrategy.__base__.__name__
+    'CollectiveAllReduceStrategy'
+    """
+
+    def reduce(self, reduce_op: Any, value: Any, axis: int | None) -> Any:
+        """Of a value or a structure of them; scalars have no axis to be reduced."""
+
+        def one(part: Any) -> Any:
+            flat = self.experimental_local_results(part)[0].shape.rank == 0
+            return super(MultiWorkerStrategy, self).reduce(reduce_op, part, None if flat else axis)
+
+        return tf.nest.map_structure(one, value)
