@@ -84,7 +84,12 @@ def write_bad(folder):
     nifti("nan.nii.gz", spoilt)
     nifti("nan_warp.nii.gz", np.full((*SHAPE, 3), np.nan, np.float32))
     keras.Sequential([keras.Input([4]), keras.layers.Dense(2)]).save(folder / "dense.keras")
-    (folder / "binary").write_bytes(b"\x80\xff\x00" * 20)
+    run = keras.layers.Lambda(lambda x: 2 * x, output_shape=(4,))
+    keras.Sequential([keras.Input([4]), run]).save(folder / "code.keras")
+    (folder / "half.keras").write_bytes((folder / "dense.keras").read_bytes()[:2000])
+    for name in ("binary", "binary.h5"):
+        (folder / name).write_bytes(b"\x80\xff\x00" * 20)
+    keras.Sequential([keras.Input([4]), keras.layers.Dense(2)]).save_weights(folder / "other.weights.h5")
     (folder / "four.txt").write_text("moving.nii.gz\nfour.nii.gz\n", encoding="utf-8")
     (folder / "one.txt").write_text("moving.nii.gz\n", encoding="utf-8")
     (folder / "broken.txt").write_text("moving.nii.gz\n# then\nno.nii.gz\n", encoding="utf-8")

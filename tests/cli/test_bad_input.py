@@ -55,7 +55,11 @@ CASES = [
     (REGISTER, "--model nosuch", "nosuch"),
     (REGISTER, "--model {i}/missing.keras", "missing.keras"),
     (REGISTER, "--model {i}/text.keras", "text.keras"),
-    (REGISTER, "--model {i}/dense.keras", "dense.keras"),
+    *[
+        (command, f"{{i}}/{name}", name)
+        for command in (REGISTER + " --model", "export --out {o}/served --model")
+        for name in ("dense.keras", "code.keras", "half.keras", "binary.h5", "other.weights.h5")
+    ],
     (EVALUATE, "--model nosuch", "nosuch"),
     ("models nosuch", "", "models"),
     (REGISTER, "--gpu 7", "--gpu"),

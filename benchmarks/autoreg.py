@@ -1,0 +1,117 @@
+"""Hand-made networks of cells against searched ones: one data set, one training budget.
+
+Trains All-1-Conv to All-7-Conv with loss weights by hand, and from the folder of a
+search the best random candidate and what the gradients found, each with its own loss
+weights; scores all on validation and test pairs and prints a table. Rows that are there
+are not made again. Everything is done by the commands that it prints.
+Run: python benchmarks/autoreg.py --data DIR --out DIR [--search DIR] -- FLAGS OF train
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SCALES, LAYERS, FILTERS = (16, 8, 4, 2), 2, 16
+BY_HAND = {f"All-{k}-Conv": f"conv{k}" for k in (1, 3, 5, 7)}
+
+
+def command(*words: Any) -> None:
+    """Run one of ours, in a process of its own."""
+    line = ["bilevelmorph", *map(str, words)]
+    print("$ " + shlex.join(line), flush=True)
+    subprocess.run([sys.executable, "-m", "bilevelmorph.cli.main", *line[1:]], check=True)
+
+
+def by_hand(folder: Path, only: list[str]) -> dict[str, list[str]]:
+    """Flags of every hand-made network."""
+    from bilevelmorph.networks.genotype import Genotype
+
+    rows = {}
+    for name, operation in BY_HAND.items():
+        if not only or name in only:
+            path = folder / f"{name}.json"
+            Genotype.uniform(operation, SCALES, LAYERS, FILTERS).save(path)
+            rows[name] = ["--genotype", str(path)]
+    return rows
+
+
+def searched(folder: Path, out: Path) -> dict[str, list[str]]:
+    """Flags of the best random candidate and of what gradients found, from a finished search."""
+    from bilevelmorph.search.config import SearchConfig
+    from bilevelmorph.search.run import search
+
+    result = search(SearchConfig.load(folder / "config.json"), quiet=True)
+    rows = {}
+    for name, kind in (("random-best", "random"), ("AutoReg", "gradient")):
+        found = next((c for c in result.candidates if (c.name == "gradient") == (kind == "gradient")), None)
+        if found:
+            found.genotype.save(out / f"{name}.json")
+            weights = out / f"{name}-weights.json"
+            weights.write_text(json.dumps(dict(found.weights)), encoding="utf-8")
+            rows[name] = ["--genotype", str(out / f"{name}.json"), "--loss-weights", str(weights)]
+    return rows
+
+
+def scores(path: Path) -> dict[str, float]:
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return {
+        "dice": facts["dice"]["mean"],
+        "sd": facts["dice"]["std"],
+        "folding": facts["folding_percent"]["mean"],
+        "seconds": facts["seconds"]["median"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder with a dataset.json")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--search", help="folder of a finished `bilevelmorph search`")
+    parser.add_argument("--rows", nargs="*", default=[], help="only these of the hand-made")
+    parser.add_argument("--splits", nargs="+", default=["val"], help="val, test; test once, at the end")
+    parser.add_argument("flags", nargs="*", help="of train, after --")
+    options = parser.parse_args()
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = by_hand(out, options.rows)
+    if options.search:
+        rows |= searched(Path(options.search), out)
+    columns = [
+        "network",
+        *(f"Dice, {s} (s.d.)" for s in options.splits),
+        "folding %",
+        "s a pair",
+        "training, s",
+    ]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for name, flags in rows.items():
+        run = out / name
+        if not (run / "done").is_file():
+            train = ["train", "--data", options.data, *flags, *options.flags, "--model-dir", run, "--resume"]
+            command(*train, "--quiet")
+            (run / "done").touch()
+        cells = [name]
+        for split in options.splits:
+            table = run / f"{split}.csv"
+            if not table.is_file():
+                pairs = ["--data", options.data, "--split", split]
+                command("evaluate", *pairs, "--model", run / "best.keras", "--out", table, "--quiet")
+            found = scores(table)
+            cells.append(f"{found['dice']:.4f} ({found['sd']:.3f})")
+        with (run / "log.csv").open(newline="", encoding="utf-8") as stream:
+            seconds = sum(float(row["seconds"]) for row in csv.DictReader(stream))
+        cells += [f"{found['folding']:.4f}", f"{found['seconds']:.3f}", f"{seconds:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    print("\n".join(["", *lines]))
+
+
+if __name__ == "__main__":
+    main()
