@@ -48,13 +48,16 @@ def export_savedmodel(
         check_sizes("--warm-up", warm_up, network)
     module, serving = tf.Module(), Serving(network, precision)
     module.weights = serving.weights
-    signatures = {
+    graphs = {
         name: tf.function(function, autograph=False).get_concrete_function(*inputs)
         for name, (function, inputs) in serving.signatures().items()
     }
+    # Traced once, though it has two names.
+    signatures = {**graphs, "serving_default": graphs["register"]}
+    save = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        tf.saved_model.save(module, str(temporary / "model"), signatures)
+        tf.saved_model.save(module, str(temporary / "model"), signatures, save)
         if warm_up:
             write_warm_up(temporary / "model", warm_up, network.channels)
         if folder.is_dir():

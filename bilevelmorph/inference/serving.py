@@ -94,7 +94,6 @@ class Serving:
             spec("nearest", [], tf.bool),
         ]
         return {
-            "serving_default": (self.register, pair),
             "register": (self.register, pair),
             "warp": (self.warp, resampling),
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-PARTS = 10**6
+PARTS = 10**4
 
 
 def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
@@ -18,7 +18,7 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
 
     Args:
         x: ``[B, N]`` float32, finite.
-        percents: P numbers from 0 to 100.
+        percents: P numbers from 0 to 100, to two digits.
 
     Returns:
         ``[B, P]``.
@@ -26,11 +26,13 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
     >>> percentiles(tf.constant([[4.0, 0.0, 1.0, 3.0, 2.0]]), (0, 50, 90)).numpy().round(4).tolist()
     [[0.0, 2.0, 3.6]]
     """
-    # In whole numbers: the ranks of large volumes are beyond float32.
-    parts = tf.constant([[round(p * PARTS / 100) for p in percents]], tf.int64)
-    place = parts * tf.cast(tf.shape(x)[1] - 1, tf.int64)
-    rank = tf.cast(place // PARTS, tf.int32) + 1
-    share = tf.cast(place % PARTS, tf.float32) / PARTS
+    # In whole numbers, as ranks of large volumes are beyond float32, and in small
+    # ones, as some runtimes compute all integers in 32 bits.
+    parts = tf.constant([[round(p * PARTS / 100) for p in percents]], tf.int32)
+    last = tf.shape(x)[1] - 1
+    fine = (last % PARTS) * parts
+    rank = (last // PARTS) * parts + fine // PARTS + 1
+    share = tf.cast(fine % PARTS, tf.float32) / PARTS
     lowest = tf.repeat(tf.reduce_min(x, 1, keepdims=True), len(percents), 1)
     highest = tf.repeat(tf.reduce_max(x, 1, keepdims=True), len(percents), 1)
 

@@ -154,12 +154,14 @@ def test_tensorflows_own_command_runs_it(small, saved, pair, alone, tmp_path):
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), value, atol=1e-5)
 
 
-def test_openvino_reads_it(small, saved, pair):
+def test_openvino_reads_it(small, saved, rng):
+    """Its integers have 32 bits, so there have to be voxels enough for ranks to overflow."""
     openvino = pytest.importorskip("openvino")
+    pair = {k: rng.gamma(1, 1, (1, 190, 170, 1)).astype(np.float32) for k in ("moving", "fixed")}
     run = openvino.Core().compile_model(str(saved), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = run(pair)
     for name, value in Serving(small[0]).register(**pair).items():
-        np.testing.assert_allclose(found[name], value, atol=1e-4)
+        np.testing.assert_allclose(found[name], value, atol=1e-4 * np.abs(value).max())
 
 
 def test_warm_up_requests_are_answered(saved):
