@@ -11,6 +11,7 @@ import tensorflow as tf
 from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.layers.gated_sum import GatedSum
+from bilevelmorph.layers.gates import Gates
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.ops.matching import match_cost, soft_argmin
 from bilevelmorph.ops.warping import warp
@@ -60,6 +61,7 @@ class CellStage(keras.layers.Layer):
         policy = self.dtype_policy
         self.feed = GatedSum(ndims, filters, names, searched, name="feed", dtype=policy)
         self.cell = Cell(ndims, filters, operations, deep=not searched, name="cell", dtype=policy)
+        self.gate = Gates(1, name="gate") if searched else None
         self.head = convolution(
             ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=policy
         )
@@ -78,15 +80,12 @@ class CellStage(keras.layers.Layer):
         self.head.build(hidden)
         start = keras.initializers.Constant(2.0)
         self.log_argmin = self.add_weight(name="log_argmin", shape=(), initializer=start)
-        if self.searched:
-            one = keras.initializers.Constant(1.0)
-            self.gate = self.add_weight(name="gate", shape=(), initializer=one, trainable=False)
         self.built = True
 
     @property
     def probability(self) -> tf.Tensor:
         """That the stage is there, float32."""
-        return tf.sigmoid(tf.cast(self.gate, tf.float32)) if self.searched else tf.ones([])
+        return self.gate.probabilities[0] if self.gate is not None else tf.ones([])
 
     def call(self, inputs: Any) -> list[tf.Tensor]:
         fixed, moving, displacement = inputs[:3]
@@ -98,7 +97,9 @@ class CellStage(keras.layers.Layer):
             given["coarser"] = inputs[3]
         hidden = self.cell(self.feed(given))
         guide = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
-        velocity = tf.cast(self.head(hidden) + guide, tf.float32) * self.probability
+        velocity = tf.cast(self.head(hidden) + guide, tf.float32)
+        if self.gate is not None:
+            velocity *= self.gate()[0]
         return [Propagation.advance(displacement, velocity, self.int_steps), velocity, hidden]
 
     def compute_output_shape(self, input_shape: Any) -> list[tuple[Any, ...]]:

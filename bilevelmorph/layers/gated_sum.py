@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.layers.convolution import convolution
+from bilevelmorph.layers.gates import Gates
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -42,6 +43,7 @@ class GatedSum(keras.layers.Layer):
             raise fail("names", list(names), "at least one, each once")
         self.ndims, self.filters = ndims, int(positive("filters", filters, whole=True))
         self.names, self.searched = list(names), searched
+        self.gates = Gates(len(self.names), name="gates") if searched else None
         self.projections = {
             name: convolution(ndims, filters, 1, active=False, name=name, dtype=self.dtype_policy)
             for name in self.names
@@ -50,23 +52,18 @@ class GatedSum(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         for name in self.names:
             self.projections[name].build(tuple(input_shape[one_of("input", name, input_shape)]))
-        if self.searched:
-            count = (len(self.names),)
-            self.gates = self.add_weight(name="gates", shape=count, initializer="zeros", trainable=False)
         self.built = True
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """How far each gate is open, float32."""
-        if not self.searched:
-            return tf.ones([len(self.names)])
-        return tf.sigmoid(tf.cast(self.gates, tf.float32))
+        """That each input is taken, float32."""
+        return self.gates.probabilities if self.gates is not None else tf.ones([len(self.names)])
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         parts = [self.projections[name](inputs[name]) for name in self.names]
-        if not self.searched:
+        if self.gates is None:
             return tf.add_n(parts)
-        shares = tf.unstack(tf.cast(self.probabilities, parts[0].dtype), len(parts))
+        shares = tf.unstack(tf.cast(self.gates(), parts[0].dtype), len(parts))
         return tf.add_n([p * x for p, x in zip(shares, parts, strict=True)])
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:

@@ -25,8 +25,8 @@ Choices = Sequence[Sequence[str]]
 class CellNetwork(RegistrationNetwork):
     """A pyramid of F cells, for features, and D cells, for the deformation.
 
-    Where `searched`, every layer of a cell mixes the operations it is given, and
-    gates mix how long cells are, what feeds them and which scales have one;
+    Where `searched`, every layer of a cell mixes the operations it is given, a cell
+    mixes how long it is, and gates say what feeds it and which scales have one;
     `genotype` reads off what won. The logits are the `architecture`; no trainer of
     weights moves them.
 
@@ -140,14 +140,37 @@ class CellNetwork(RegistrationNetwork):
         return 2 ** len(self.features)
 
     @property
-    def architecture(self) -> list[Any]:
-        """The logits of every mixture and gate."""
+    def mixtures(self) -> list[Any]:
+        """The logits of every mixture: of operations, and of lengths of cells."""
         if not self.searched:
             return []
         cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
         found = [layer.alpha for c in cells for layer in c.choices if len(layer.operations) > 1]
-        found += [c.depth for c in cells if c.searched]
-        return [*found, *(s.feed.gates for s in self.stages), *(s.gate for s in self.stages)]
+        return found + [c.depth for c in cells if c.searched]
+
+    @property
+    def gates(self) -> list[Any]:
+        """What is there or not: inputs of D cells, then stages."""
+        if not self.searched:
+            return []
+        return [*(s.feed.gates for s in self.stages), *(s.gate for s in self.stages)]
+
+    @property
+    def architecture(self) -> list[Any]:
+        """The logits of every mixture and gate."""
+        return [*self.mixtures, *(g.logits for g in self.gates)]
+
+    def open_gates(self, which: tf.Tensor) -> None:
+        """Open and close every gate: ones and zeros, in the order of `gates`."""
+        sizes = [g.count for g in self.gates]
+        for gate, part in zip(self.gates, tf.split(which, sizes), strict=True):
+            gate.drawn.assign(part)
+
+    def decide_gates(self) -> None:
+        """Open those that are open with a probability of a half or more."""
+        if self.gates:
+            chances = tf.concat([g.probabilities for g in self.gates], 0)
+            self.open_gates(tf.cast(chances >= 0.5, tf.float32))
 
     def build_layers(self, image: Any) -> None:
         self.encoder.build(image)
@@ -228,8 +251,6 @@ class CellNetwork(RegistrationNetwork):
         mixtures: list[Any] = [layer for c in cells for layer in (*c.choices, c)]
         shares = [np.asarray(m.probabilities, float) for m in mixtures]
         shares = [p for p in shares if len(p) > 1]
-        gates = [p for s in self.stages for p in (*np.asarray(s.feed.probabilities), float(s.probability))]
-        shares += [np.array([p, 1 - p]) for p in gates] if self.searched else []
         if not shares:
             return 0.0
         return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-12))) / np.log(len(p)) for p in shares]))

@@ -43,7 +43,7 @@ class SearchConfig(TrainingConfig):
     layers: int = 3
     filters: tuple[int, ...] = (16,)
     # the architecture's level
-    architecture_lr: float = 0.05
+    architecture_lr: float = 0.02
     architecture_every: int = 2
     temperature: float = 0.3
     latency_weight: float = 0.0

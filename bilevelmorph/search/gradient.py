@@ -27,7 +27,8 @@ from bilevelmorph.training.upper_objective import UpperObjective
 from bilevelmorph.volumes.tables import read_json, read_rows, write_csv, write_json
 
 PART = "gradient"
-WARMUP = 0.2
+# What networks do before they have learned something says little of what they will do.
+WARMUP = 0.4
 MANY = 10**9
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from bilevelmorph.bilevel import FirstOrder, Strategy
+from bilevelmorph.bilevel.hypergradient import CONVERGED
+from bilevelmorph.bilevel.strategy import finished
 from bilevelmorph.checks import fail, positive
 from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.networks.fields import Fields
@@ -64,6 +66,7 @@ class SearchTrainer(BilevelTrainer):
         cost_weight: float = 0.0,
         costs: Mapping[tuple[int, str], float] | None = None,
         most: float = 0.0,
+        gate_rate: float = 0.1,
         **kwargs: Any,
     ) -> None:
         """Set how the levels are moved.
@@ -78,6 +81,7 @@ class SearchTrainer(BilevelTrainer):
                 which learn slowly are not passed over for those that need not learn.
             cost_weight: Of what the architecture costs, as a share of what it costs now.
             costs: See `CellNetwork.expected_cost`.
+            gate_rate: Learning rate of the gates' logits.
             most: What it may cost: only what is above that is counted, as a share of it; 0 for none.
         """
         super().compile(optimizer, *args, **{**kwargs, "warmup": warmup})
@@ -86,14 +90,69 @@ class SearchTrainer(BilevelTrainer):
         self.most = positive("--target-ms", most, zero=True)
         middle = Level(
             "architecture",
-            self.cells.architecture,
+            self.cells.mixtures,
             self._registration,
             architecture_optimizer or keras.optimizers.Adam(0.02),
             architecture_strategy or FirstOrder(),
             architecture_every,
             warmup,
         )
-        self.set_levels([middle, *self.levels])
+        # No momentum: a gate that is not compared stays where it is.
+        topology = Level(
+            "topology",
+            [g.logits for g in self.cells.gates],
+            self._registration,
+            keras.optimizers.RMSprop(gate_rate, rho=0.95),
+            None,
+            architecture_every,
+            warmup,
+        )
+        self.set_levels([middle, topology, *self.levels])
+
+    def seed_noise(self, step: tf.Tensor) -> tf.Tensor:
+        """Also draw which gates are open in this step."""
+        seed = super().seed_noise(step)
+        chances = self._chances([g.logits for g in self.cells.gates])
+        noise = tf.random.stateless_uniform(tf.shape(chances), tf.add(seed, [1, 0]))
+        self.cells.open_gates(tf.cast(noise < chances, tf.float32))
+        return seed
+
+    @staticmethod
+    def _chances(logits: Sequence[Any]) -> tf.Tensor:
+        return tf.sigmoid(tf.concat([tf.convert_to_tensor(x) for x in logits], 0))
+
+    def _level_step(
+        self, level: Level, step: tf.Tensor, batch: dict[str, tf.Tensor], held: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        if level.name != "topology":
+            return super()._level_step(level, step, batch, held)
+        self.seed_noise(step)
+        drawn = tf.concat([g() for g in self.cells.gates], 0)
+        turn = (step - level.warmup) // level.every
+        which = tf.one_hot(turn % drawn.shape[0], drawn.shape[0])
+
+        def loss(opened: tf.Tensor) -> tf.Tensor:
+            self.cells.open_gates(opened)
+            fields = self.network.fields(held["moving"], held["fixed"], training=False)
+            return self.energy.total(self.energy.terms(fields, held["moving"], held["fixed"]))
+
+        # The exact derivative by the gate's probability: what it is worth with all others as drawn.
+        without, with_it = loss(drawn * (1 - which)), loss(tf.maximum(drawn, which))
+        values = [v.value for v in level.variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            chances = self._chances(values)
+            worth = tf.reduce_sum(which * chances) * tf.stop_gradient(with_it - without)
+            total = worth + self.cost_weight * self._excess() if self.cost_weight else worth
+        result = finished(tape.gradient(total, values), tf.minimum(without, with_it), 2)
+        level.update(result.gradients, result.status == CONVERGED)
+        return {"upper": result.upper_loss, "status": result.status, "worth": without - with_it}
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:  # type: ignore[override]
+        """As of `BilevelTrainer`; afterwards gates are as the genotype has them."""
+        history = super().fit(*args, **kwargs)
+        self.cells.decide_gates()
+        return history
 
     def _registration(self, fields: Fields, held: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The objective on held-out pairs, and the cost."""

@@ -39,12 +39,13 @@ def decide(network, seed):
     kept = rng.random(len(network.stages)) < 0.7
     kept[rng.integers(len(kept))] = True
     for i, stage in enumerate(network.stages):
-        stage.gate.assign(DECIDED if kept[i] else -DECIDED)
+        stage.gate.logits.assign([DECIDED if kept[i] else -DECIDED])
         opened = rng.random(len(stage.feed.names)) < 0.6
         opened[rng.integers(2)] = True
         if "coarser" in stage.feed.names:
             opened[stage.feed.names.index("coarser")] &= kept[i - 1]
-        stage.feed.gates.assign(np.where(opened, DECIDED, -DECIDED))
+        stage.feed.gates.logits.assign(np.where(opened, DECIDED, -DECIDED))
+    network.decide_gates()
     return network
 
 
@@ -100,7 +101,7 @@ def test_the_architecture_has_gradients_and_is_left_alone_by_training():
     assert not any(id(v) in names for v in network.architecture)
     # 3 F cells and 3 D cells of 2 layers, their lengths, 3 sets of inputs, 3 stages.
     assert len(network.architecture) == 12 + 6 + 3 + 3
-    values = [v.value for v in network.architecture]
+    values = [v.value for v in network.mixtures]
     energy = Energy("mse", weights={"similarity": 1.0, "regularity": 0.1})
     with tf.GradientTape() as tape:
         tape.watch(values)

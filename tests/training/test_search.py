@@ -51,10 +51,31 @@ def test_every_level_moves_after_the_warm_up(found):
     assert [row["step"] for row in trainer.trajectory] == [6, 10, 14]
     assert trainer.weights.numbers()["regularity"] != pytest.approx(0.1, rel=1e-3)
     entropies = [row["entropy"] for row in trainer.search]
-    # The stages begin with their gates open, all else at even shares.
     assert 0.9 < entropies[0] <= 1
     assert entropies[-1] < entropies[0]
     assert isinstance(trainer.network.genotype(), Genotype)
+
+
+def test_only_the_gate_that_is_compared_moves():
+    """One step of the topology is due: one logit differs, and afterwards all gates are decided."""
+    trainer = search(epochs=1, warmup=6)
+    logits = np.concatenate([np.asarray(g.logits) for g in trainer.network.gates])
+    moved = np.flatnonzero(logits != 2.0)
+    assert moved.tolist() == [0]
+    assert all(np.asarray(g()).all() for g in trainer.network.gates)
+
+
+def test_gates_are_drawn_by_the_step_alone(found):
+    def drawn(step):
+        found.seed_noise(tf.constant(step, tf.int64))
+        return np.concatenate([np.asarray(g()) for g in found.network.gates])
+
+    draws = np.array([drawn(k) for k in range(200)])
+    chances = np.concatenate([np.asarray(g.probabilities) for g in found.network.gates])
+    np.testing.assert_array_equal(drawn(7), draws[7])
+    assert set(np.unique(draws)) == {0, 1}
+    np.testing.assert_allclose(draws.mean(0), chances, atol=0.12)
+    found.network.decide_gates()
 
 
 def test_the_same_seed_gives_the_same_search(found):
