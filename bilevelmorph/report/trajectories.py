@@ -25,6 +25,7 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     runs = {name: _read(table) for name, table in tables.items()}
     names = list(dict.fromkeys(k for run in runs.values() for k, v in run.items() if _moves(k, v)))
@@ -38,6 +39,9 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
             if name in run:
                 axis.plot(run["step"], run[name], label=label, linewidth=1.6)
         axis.set(yscale="log", xlabel="training step", title="weight of " + name.removeprefix(_PREFIX))
+        low, high = axis.get_ylim()
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
         axis.grid(alpha=0.3, which="both")
         if len(runs) > 1:
             axis.legend(fontsize=8)
