@@ -26,6 +26,7 @@ from bilevelmorph.training.run import train
 from bilevelmorph.training.trainer import Diverged
 from bilevelmorph.training.upper_objective import UpperObjective, landmark_distance
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 OPTIONS = {
     **TINY,
     "image_loss": "mse",

@@ -16,7 +16,7 @@ from bilevelmorph.training.search_trainer import SearchTrainer
 from bilevelmorph.training.upper_objective import UpperObjective
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
-OPERATIONS = ("skip", "conv1", "conv3", "sep3")
+OPERATIONS = ("skip", "conv1", "conv3")
 
 
 def search(epochs=2, **options):
