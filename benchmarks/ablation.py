@@ -10,12 +10,13 @@ Run: python benchmarks/ablation.py --data DIR --out DIR [--epochs 5]
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from self_tuning import train_once
+
+from bilevelmorph.volumes.tables import read_rows
 
 BASE = {"lr": 1e-3, "lr_schedule": "cosine", "lambda_weight": 1.0, "seed": 7}
 BILEVEL = {
@@ -60,8 +61,7 @@ def score(model: Path, data: str, split: str) -> dict[str, float]:
 
 def cost(run: Path) -> float:
     """Seconds that a training took."""
-    with (run / "log.csv").open(newline="", encoding="utf-8") as stream:
-        return sum(float(row["seconds"]) for row in csv.DictReader(stream))
+    return sum(float(row["seconds"]) for row in read_rows(run / "log.csv"))
 
 
 def main() -> None:

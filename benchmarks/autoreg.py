@@ -10,13 +10,15 @@ Run: python benchmarks/autoreg.py --data DIR --out DIR [--search DIR] -- FLAGS O
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from ablation import cost
+
+from bilevelmorph.volumes.tables import read_json, write_json
 
 SCALES, LAYERS, FILTERS = (16, 8, 4, 2), 2, 16
 BY_HAND = {f"All-{k}-Conv": f"conv{k}" for k in (1, 3, 5, 7)}
@@ -48,25 +50,15 @@ def searched(folder: Path, out: Path) -> dict[str, list[str]]:
     from bilevelmorph.search.run import search
 
     result = search(SearchConfig.load(folder / "config.json"), quiet=True)
+    ours = {c.name == "gradient": c for c in reversed(result.candidates)}  # the best of either kind
     rows = {}
-    for name, kind in (("random-best", "random"), ("AutoReg", "gradient")):
-        found = next((c for c in result.candidates if (c.name == "gradient") == (kind == "gradient")), None)
-        if found:
+    for name, found in {"random-best": ours.get(False), "AutoReg": ours.get(True)}.items():
+        if found is not None:
             found.genotype.save(out / f"{name}.json")
             weights = out / f"{name}-weights.json"
-            weights.write_text(json.dumps(dict(found.weights)), encoding="utf-8")
+            write_json(weights, dict(found.weights))
             rows[name] = ["--genotype", str(out / f"{name}.json"), "--loss-weights", str(weights)]
     return rows
-
-
-def scores(path: Path) -> dict[str, float]:
-    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return {
-        "dice": facts["dice"]["mean"],
-        "sd": facts["dice"]["std"],
-        "folding": facts["folding_percent"]["mean"],
-        "seconds": facts["seconds"]["median"],
-    }
 
 
 def main() -> None:
@@ -103,11 +95,10 @@ def main() -> None:
             if not table.is_file():
                 pairs = ["--data", options.data, "--split", split]
                 command("evaluate", *pairs, "--model", run / "best.keras", "--out", table, "--quiet")
-            found = scores(table)
-            cells.append(f"{found['dice']:.4f} ({found['sd']:.3f})")
-        with (run / "log.csv").open(newline="", encoding="utf-8") as stream:
-            seconds = sum(float(row["seconds"]) for row in csv.DictReader(stream))
-        cells += [f"{found['folding']:.4f}", f"{found['seconds']:.3f}", f"{seconds:.0f}"]
+            found = read_json(table.with_suffix(".json"), "a summary of evaluate")
+            cells.append(f"{found['dice']['mean']:.4f} ({found['dice']['std']:.3f})")
+        folding, seconds = found["folding_percent"]["mean"], found["seconds"]["median"]
+        cells += [f"{folding:.4f}", f"{seconds:.3f}", f"{cost(run):.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     print("\n".join(["", *lines]))

@@ -8,6 +8,8 @@ from pathlib import Path
 from bilevelmorph.checks import fail
 
 FORMATS = ("savedmodel", "onnx", "stablehlo")
+# Flags of one format: which, and what they are where they are not given.
+OWN = {"shape": ("stablehlo", None), "precision": ("savedmodel", "float32"), "warm_up": ("savedmodel", None)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="savedmodel",
-        help="for TensorFlow and its servers, or for ONNX Runtime",
+        help="for TensorFlow, its servers and OpenVINO; for ONNX Runtime; or for XLA",
     )
     add("--out", required=True, help="folder to be written, new or empty; of onnx and stablehlo the file")
     add(
@@ -37,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--warm-up",
         type=int,
         nargs="+",
-        default=[],
         help="savedmodel: sizes of images that TensorFlow Serving registers before it answers anybody",
     )
 
@@ -50,10 +51,10 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.inference.export import export_onnx, export_savedmodel, export_stablehlo, free_folder
     from bilevelmorph.inference.models import load_model
 
+    for name, (form, default) in OWN.items():
+        if options.format != form and getattr(options, name) != default:
+            raise fail("--" + name.replace("_", "-"), f"--format {options.format}", f"--format {form}")
     if options.format != "savedmodel":
-        for name in ("--precision", "--warm-up"):
-            if getattr(options, name[2:].replace("-", "_")) not in ("float32", []):
-                raise fail(name, f"--format {options.format}", "--format savedmodel")
         network = load_model(options.model)
         if options.format == "onnx":
             path = export_onnx(network, options.out)
@@ -66,6 +67,6 @@ def run(options: argparse.Namespace) -> None:
         return
     free_folder(options.out)
     network = load_model(options.model)
-    folder = export_savedmodel(network, options.out, options.precision, options.warm_up)
+    folder = export_savedmodel(network, options.out, options.precision, options.warm_up or ())
     size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
     print(f"{folder}: signatures serving_default, register, warp; {size / 2**20:.1f} MiB")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from bilevelmorph.checks import fail, one_of
 from bilevelmorph.layers.convolution import convolution
 from bilevelmorph.networks.vxm_dense import VxmDense
+from bilevelmorph.ops.resizing import double
 
 CVPR = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
 
@@ -75,8 +76,7 @@ class Vxm2018(VxmDense):
             blocks[2 * levels :],
         )
 
-    def build_layers(self, image: Any) -> None:
-        space = tuple(image[:-1])
+    def _build_unet(self, space: tuple[Any, ...]) -> int:
         first = channels = self.channels + self.trg_feats
         skips = [*self.encoder_widths[:-1]]
         for block in self.encoder:
@@ -89,9 +89,7 @@ class Vxm2018(VxmDense):
                 channels += first
             block.build((*space, channels))
             channels = block.filters
-        for layer in (self.flow, self.log_sigma):
-            if layer is not None:
-                layer.build((*space, channels))
+        return channels
 
     def _unet(self, x: tf.Tensor) -> tf.Tensor:
         levels = [x]
@@ -100,9 +98,7 @@ class Vxm2018(VxmDense):
         x = levels.pop()
         for i, block in enumerate((*self.decoder, *self.final)):
             if 0 < i < self.LEVELS or (i == self.LEVELS + 1 and not self.half):
-                for axis in range(1, self.ndims + 1):
-                    x = tf.repeat(x, 2, axis=axis)
-                x = tf.concat([x, levels.pop()], -1)
+                x = tf.concat([double(x), levels.pop()], -1)
             x = block(x)
         return x
 

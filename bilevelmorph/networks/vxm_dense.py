@@ -14,7 +14,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.fields import Fields
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.integration import integrate
-from bilevelmorph.ops.resizing import resize_field
+from bilevelmorph.ops.resizing import double, resize_field
 from bilevelmorph.ops.sampling import reparametrised
 from bilevelmorph.ops.warping import warp
 
@@ -127,6 +127,13 @@ class VxmDense(RegistrationNetwork):
 
     def build_layers(self, image: Any) -> None:
         space = tuple(image[:-1])
+        channels = self._build_unet(space)
+        for head in (self.flow, self.log_sigma):
+            if head is not None:
+                head.build((*space, channels))
+
+    def _build_unet(self, space: tuple[Any, ...]) -> int:
+        """Make the weights of `_unet`; the channels that it gives."""
         channels, skips = self.channels + self.trg_feats, []
         for block in self.encoder:
             block.build((*space, channels))
@@ -138,9 +145,7 @@ class VxmDense(RegistrationNetwork):
         for block in self.final:
             block.build((*space, channels))
             channels = block.filters
-        for block in (self.flow, self.log_sigma):
-            if block is not None:
-                block.build((*space, channels))
+        return channels
 
     def _unet(self, x: tf.Tensor) -> tf.Tensor:
         skips = []
@@ -151,9 +156,7 @@ class VxmDense(RegistrationNetwork):
         for i, block in enumerate(self.decoder):
             x = block(x)
             if i < len(self.decoder) - self._skipped:
-                for axis in range(1, self.ndims + 1):
-                    x = tf.repeat(x, 2, axis=axis)
-                x = tf.concat([x, skips.pop()], -1)
+                x = tf.concat([double(x), skips.pop()], -1)
         for block in self.final:
             x = block(x)
         return x

@@ -102,9 +102,11 @@ def _by_gradients(
     _say("1/3  supernet: loss weights, architecture and weights together", quiet)
     found = gradient_search(config, data, clock, SHARE * config.seconds, quiet)
     _say("2/3  the same time for random candidates", quiet)
-    seconds = max(clock.used("gradient"), SHARE * config.seconds if not config.search_steps else 0.0)
-    if config.search_steps and config.trials:
-        seconds = config.seconds  # the numbers decide, not how fast the machine is
+    if config.search_steps:
+        # With --trials too the numbers decide, not how fast the machine is.
+        seconds = config.seconds if config.trials else clock.used("gradient")
+    else:
+        seconds = max(clock.used("gradient"), SHARE * config.seconds)
     rest = tuner_search(config, data, clock, seconds, RANDOM, folder)
     _say("3/3  what the gradients found, trained as they were", quiet)
     return [_trial(config, clock, folder, found.genotype, found.weights), *rest]

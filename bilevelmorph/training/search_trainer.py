@@ -81,8 +81,8 @@ class SearchTrainer(BilevelTrainer):
                 which learn slowly are not passed over for those that need not learn.
             cost_weight: Of what the architecture costs, as a share of what it costs now.
             costs: See `CellNetwork.expected_cost`.
-            gate_rate: Learning rate of the gates' logits.
             most: What it may cost: only what is above that is counted, as a share of it; 0 for none.
+            gate_rate: Learning rate of the gates' logits.
         """
         super().compile(optimizer, *args, **{**kwargs, "warmup": warmup})
         self.cost_weight, self.costs = positive("--latency-weight", cost_weight, zero=True), costs
@@ -142,7 +142,8 @@ class SearchTrainer(BilevelTrainer):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             chances = self._chances(values)
-            worth = tf.reduce_sum(which * chances) * tf.stop_gradient(with_it - without)
+            # One gate stands for all of them, where costs are those of all.
+            worth = drawn.shape[0] * tf.reduce_sum(which * chances) * tf.stop_gradient(with_it - without)
             total = worth + self.cost_weight * self._excess() if self.cost_weight else worth
         result = finished(tape.gradient(total, values), tf.minimum(without, with_it), 2)
         level.update(result.gradients, result.status == CONVERGED)

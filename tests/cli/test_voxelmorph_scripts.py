@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bilevelmorph.ops import xla
 from bilevelmorph.volumes import load_volume
 from bilevelmorph.volumes.tables import read_rows
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--enc", "4", "8", "--dec", "8", "4", "--int-steps", "3", "--gpu", "-1"]
-
-
-@pytest.fixture(autouse=True)
-def plain_graphs():
-    """Many small graphs, once each."""
-    with xla.using("off"):
-        yield
 
 
 def script(name, *arguments):

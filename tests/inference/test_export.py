@@ -204,6 +204,7 @@ def test_half_as_many_bytes(tmp_path, rng):
         (["--warm-up", "13", "0"], "--warm-up: got 0"),
         (["--warm-up", "13", "18", "--format", "onnx"], "--warm-up: got --format onnx"),
         (["--precision", "float16", "--format", "stablehlo"], "--precision: got --format stablehlo"),
+        (["--shape", "13", "18"], "--shape: got --format savedmodel"),
     ],
 )
 def test_what_does_not_fit_a_savedmodel(small, tmp_path, capsys, flags, message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +12,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import free_ports
 
 from bilevelmorph.losses import LocalNCC
 from bilevelmorph.networks import CellNetwork, Genotype, PropagationNetwork, StillNetwork, VxmDense
-from bilevelmorph.ops import xla
+from bilevelmorph.ops import xla  # noqa: F401  for the processes
+
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 
 
 def make(kind):
@@ -39,14 +41,6 @@ def pairs(count=4, seed=0):
     noise = tf.random.stateless_uniform([2 * count, 5, 5, 1], [0, seed])
     images = tf.image.resize(noise, [16, 20])
     return images[:count], images[count:]
-
-
-@pytest.fixture(autouse=True)
-def plain_graphs(monkeypatch):
-    """Here and in other processes; what XLA makes of the layers is tested with the layers."""
-    monkeypatch.setenv("BILEVELMORPH_XLA", "off")
-    with xla.using("off"):
-        yield
 
 
 @pytest.mark.parametrize("kind", ["propagation", "cells"])
@@ -144,14 +138,3 @@ def test_two_devices_and_two_processes_give_the_loss_of_one():
     np.testing.assert_allclose(two, one, atol=1e-5)
     for worker in workers:
         np.testing.assert_allclose(result(worker)[0], one, atol=1e-5)
-
-
-def free_ports(count):
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

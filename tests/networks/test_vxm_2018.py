@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from processes import run_script
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.inference import load_model
@@ -24,9 +23,7 @@ KINDS = ["cvpr1", "cvpr2", "miccai", "miccai-layer"]
 def peer(tmp_path_factory) -> Path:
     """Weights and results of 2018's networks."""
     out = tmp_path_factory.mktemp("voxelmorph")
-    script = Path(__file__).with_name("run_voxelmorph_2018.py")
-    done = subprocess.run([sys.executable, script, out], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(Path(__file__).with_name("run_voxelmorph_2018.py"), out)
     return out
 
 

@@ -1,11 +1,10 @@
 """The baseline against VoxelMorph 0.2 itself, which runs under legacy Keras in a process of its own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_script
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import VxmDense
@@ -25,9 +24,7 @@ KINDS = {
 def peer(tmp_path_factory) -> Path:
     """Weights and results of VoxelMorph's own network."""
     out = tmp_path_factory.mktemp("voxelmorph")
-    script = Path(__file__).with_name("run_voxelmorph.py")
-    done = subprocess.run([sys.executable, script, out], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(Path(__file__).with_name("run_voxelmorph.py"), out)
     return out
 
 

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from processes import free_ports
 from scans import TINY_SEARCH
 
 from bilevelmorph.checks import InputError
@@ -68,8 +68,7 @@ def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
 
 def test_a_chief_and_two_workers(scans, tmp_path):
     """Four trials over two workers on loopback, no two the same."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
+    port = str(free_ports(1)[0])
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     names = ("chief", "worker-0", "worker-1")
     processes = [start(scans, tmp_path, 4, KERASTUNER_TUNER_ID=n, **shared) for n in names]
