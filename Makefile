@@ -5,13 +5,16 @@ BIN = $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
+# One process more than there are cores, for tests that wait for processes of their own.
+JOBS ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
+
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
 
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -11,16 +11,18 @@ Run: python benchmarks/self_tuning.py --data DIR --out DIR
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from bilevelmorph.volumes.tables import read_rows
+
 STARTS = (0.1, 1.0, 10.0)
 NETWORK = {
     "network": "propagation",
-    "scales": (8, 4, 2),
-    "encoder": ((8,), (16, 16), (24, 24), (24, 24)),
+    "scales": (8, 4),
+    "encoder": ((), (8,), (16, 16), (24, 24)),
     "matching": (24, 16),
     "regularization": (12,),
     "radius": (1,),
@@ -43,8 +45,7 @@ def train_once(folder: Path, **options: object) -> Path:
 
 
 def last(folder: Path) -> dict[str, float]:
-    with (folder / "weights.csv").open(newline="", encoding="utf-8") as stream:
-        return {k: float(v) for k, v in list(csv.DictReader(stream))[-1].items()}
+    return {k: float(v) for k, v in read_rows(folder / "weights.csv")[-1].items()}
 
 
 def main() -> None:
@@ -52,11 +53,11 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
     parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
-    parser.add_argument("--epochs", type=int, default=6, help="bilevel epochs of 100 steps")
+    parser.add_argument("--epochs", type=int, default=8, help="bilevel epochs of 100 steps")
     parser.add_argument("--strategy", default="one-step-differences")
-    parser.add_argument("--upper-lr", type=float, default=0.1)
+    parser.add_argument("--upper-lr", type=float, default=0.05)
     parser.add_argument("--upper-every", type=int, default=2)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=1e-3)
     options = parser.parse_args()
     out = Path(options.out)
     common = {"data": options.data, "val_pairs": 40, "val_every": 3}
@@ -70,6 +71,7 @@ def main() -> None:
                 load_weights=str(warm / f"{options.warm_epochs:04d}.keras"),
                 lambda_weight=start,
                 lr=options.lr,
+                lr_schedule="cosine",
                 epochs=options.epochs,
                 bilevel=True,
                 upper=upper,

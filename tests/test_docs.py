@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from bilevelmorph.cli.main import COMMANDS, command_module, main
 from bilevelmorph.networks import PropagationNetwork
 from bilevelmorph.volumes import Volume, save_volume
+from bilevelmorph.volumes.pairs import DatasetFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -106,3 +107,17 @@ def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("text", [b for b in blocks("json") if "registration_val" in b.values[0]])
+def test_the_folder_that_is_described_can_be_opened(text, tmp_path):
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    for name in re.findall(r"\./(imagesTr/\S+?\.nii\.gz)", text):
+        for file in (tmp_path / name, tmp_path / name.replace("images", "labels")):
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+    folder = DatasetFolder.open(tmp_path)
+    assert folder.labels == [1, 2]
+    assert [s.name for s in folder.subjects("train")] == ["case_001.nii.gz"]
+    assert [len(folder.pairs(split)) for split in ("val", "test")] == [1, 1]
+    assert all(s.labels is not None for s in (*folder.subjects("train"), folder.pairs("val")[0].moving))

@@ -185,14 +185,16 @@ class DatasetFolder:
             raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
 
     def _subject(self, entry: str) -> Subject:
-        name = Path(entry).name
-        if "." not in name:
-            name += ".nii.gz"
-        image = self.root / "imagesTr" / name
-        if not image.is_file():
-            raise fail(f"{self.root}/dataset.json", f"{entry} without the file {image}", "an existing file")
-        labels = self.root / "labelsTr" / name
-        points = self.root / "landmarksTr" / (name.split(".")[0] + ".csv")
+        """The scan of an entry: a path from here, or a name in imagesTr; labels and landmarks lie beside it."""
+        name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
+        places = self.root / name, self.root / "imagesTr" / Path(name).name
+        image = next((path for path in places if path.is_file()), None)
+        if image is None:
+            where = f"{self.root}/dataset.json"
+            raise fail(where, f"{entry} without the file {places[-1]}", "an existing file")
+        kind = image.parent.name.removeprefix("images") if image.parent.name.startswith("images") else "Tr"
+        labels = self.root / f"labels{kind}" / image.name
+        points = self.root / f"landmarks{kind}" / (image.name.split(".")[0] + ".csv")
         return Subject(image, *(path if path.is_file() else None for path in (labels, points)))
 
 

@@ -78,13 +78,6 @@ def test_gates_are_drawn_by_the_step_alone(found):
     found.network.decide_gates()
 
 
-def test_the_same_seed_gives_the_same_search(found):
-    one, other = found, search()
-    for a, b in zip(one.network.get_weights(), other.network.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert one.network.genotype() == other.network.genotype()
-
-
 def test_a_weight_on_cost_makes_it_cheaper(found):
     free, cheap = found, search(cost_weight=10.0)
     assert cheap.search[-1]["cost"] < free.search[-1]["cost"] - 0.01

@@ -160,6 +160,18 @@ def test_dataset_folder(tmp_path, entries):
     assert folder.pairs("val") == [Pair(subject(tmp_path, 2), subject(tmp_path, 3))]
 
 
+def test_test_scans_in_a_folder_of_their_own(tmp_path):
+    """Learn2Reg keeps them in imagesTs; what is named with its folder is looked for there."""
+    for part in ("imagesTr", "imagesTs", "labelsTr", "labelsTs"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "a.nii.gz").touch()
+    pair = {"moving": "./imagesTs/a.nii.gz", "fixed": "./imagesTr/a.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"registration_test": [pair]}), encoding="utf-8")
+    (found,) = DatasetFolder.open(tmp_path).pairs("test")
+    files = [(s.image.parent.name, s.labels.parent.name) for s in (found.moving, found.fixed)]
+    assert files == [("imagesTs", "labelsTs"), ("imagesTr", "labelsTr")]
+
+
 @pytest.mark.parametrize(
     ("labels", "values"),
     [
