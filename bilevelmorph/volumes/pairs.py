@@ -185,7 +185,7 @@ class DatasetFolder:
             raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
 
     def _subject(self, entry: str) -> Subject:
-        """The scan of an entry: a path from here, or a name in imagesTr; labels and landmarks lie beside it."""
+        """The scan of a path from here, or of a name in imagesTr; labels and landmarks lie beside it."""
         name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
         places = self.root / name, self.root / "imagesTr" / Path(name).name
         image = next((path for path in places if path.is_file()), None)
