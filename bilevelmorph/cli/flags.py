@@ -17,6 +17,8 @@ STRATEGIES = (
     "neumann",
     "conjugate-gradient",
 )
+# Those of `bilevelmorph.volumes.warps`; likewise.
+WARP_FORMATS = ("voxelmorph", "itk")
 
 
 def _widths(text: str) -> tuple[int, ...]:

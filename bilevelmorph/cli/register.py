@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bilevelmorph.checks import fail
+from bilevelmorph.cli.flags import WARP_FORMATS
 
 _LINES = {
     "similarity_before": "local correlation before  {:.3f}",
@@ -18,9 +19,10 @@ _LINES = {
     "seconds_a_step": "a refinement step         {:.3f} s",
     "seconds": "time                      {:.1f} s",
 }
-# Those of `bilevelmorph.volumes.warps`, which the help must not import; a test compares them.
-_FORMATS = ("voxelmorph", "itk")
-_SINGLE = ("moving", "fixed", "moved", "moving_seg", "fixed_mask")
+# Flags of one pair, which has names of its own; a cohort's outputs are named by their pairs.
+_IN = ("moving", "fixed", "moving_seg", "fixed_mask")
+_OUT = ("moved", "moved_seg", "warp", "inverse_warp", "affine_file", "jacobian", "uncertainty", "figure")
+WORKERS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("many pairs").add_argument
     add("--pairs", help="CSV with the header moving,fixed[,moving_seg,fixed_seg]; needs --out")
-    add("--workers", type=int, default=2, help="processes on this machine")
+    add("--workers", type=int, default=WORKERS, help="processes on this machine")
     add("--scheduler", help="address of a running Dask scheduler, whose workers are used instead")
 
     add = parser.add_argument_group("both").add_argument
@@ -50,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for moved image, warp, Jacobian, report and figure (of many pairs: of doubtful ones)",
     )
     add("--bids", action="store_true", help="name what lies in --out as BIDS derivatives")
-    add("--warp-format", choices=_FORMATS, default="voxelmorph", help="voxels, or as ITK, ANTs, Slicer")
+    add("--warp-format", choices=WARP_FORMATS, default="voxelmorph", help="voxels, or as ITK, ANTs, Slicer")
     add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
     add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
     add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
     add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
     add("--samples", type=int, default=0, help="draws of a probabilistic model for a map of uncertainty")
-    add("--gpu", default="0", help="GPU number; -1 for the CPU")
+    add("-g", "--gpu", default="0", help="GPU number; -1 for the CPU")
     add("--quiet", action="store_true", help="no progress bar")
 
 
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _many(options: argparse.Namespace) -> int:
-    given = ["--" + n.replace("_", "-") for n in _SINGLE if getattr(options, n)]
+    given = ["--" + n.replace("_", "-") for n in (*_IN, *_OUT) if getattr(options, n)]
     if given:
         raise fail("--pairs", f"{given[0]} beside it", "one of the two")
     if not options.out:
@@ -90,13 +92,18 @@ def _many(options: argparse.Namespace) -> int:
 
         describe_dataset(options.out, __version__)
     there = f", {found.skipped} of them before" if found.skipped else ""
-    print(f"{options.out}: {len(found.rows)} of {len(pairs)} pairs registered{there}; results.csv")
+    total = len(found.rows) + len(found.failed)
+    print(f"{options.out}: {len(found.rows)} of {total} pairs registered{there}; results.csv")
     for row in found.failed:
         print(f"failed: {row['moving']} to {row['fixed']}: {row['error']}", file=sys.stderr)
     return 1 if found.failed else 0
 
 
-def _one(options: argparse.Namespace) -> int:
+def _check_one(options: argparse.Namespace) -> None:
+    """Refuse what one pair cannot be registered by."""
+    if options.scheduler or options.workers != WORKERS:
+        flag = "--scheduler" if options.scheduler else "--workers"
+        raise fail(flag, "one pair", "--pairs FILE beside it")
     for name in ("moving", "fixed"):
         if not getattr(options, name):
             raise fail(f"--{name}", "nothing", "an image", "or --pairs FILE for many")
@@ -106,6 +113,10 @@ def _one(options: argparse.Namespace) -> int:
         raise fail("--moving-seg and --moved-seg", "one of them", "both or neither")
     if options.uncertainty and not options.samples:
         raise fail("--uncertainty", "no --samples", "--samples N beside it, such as --samples 16")
+
+
+def _one(options: argparse.Namespace) -> int:
+    _check_one(options)
     from bilevelmorph.report.outputs import Outputs
     from bilevelmorph.volumes.files import load_volume
     from bilevelmorph.volumes.tables import write_json

@@ -7,6 +7,7 @@ import argparse
 import numpy as np
 
 from bilevelmorph.checks import fail
+from bilevelmorph.cli.flags import WARP_FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the file holds; auto takes integers with at most 512 values for labels",
     )
+    add(
+        "--warp-format",
+        choices=("auto", *WARP_FORMATS),
+        default="auto",
+        help="form of the warp: voxels, or millimetres as of ITK and ANTs; auto tells by its axes",
+    )
     add("--interp", choices=("linear", "nearest"), help="overrides what the kind decides")
     add("--gpu", default="0", help="accepted for VoxelMorph's sake; warping a file runs on the CPU")
 
@@ -28,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Warp one file; its dtype is kept."""
     from bilevelmorph.volumes.files import load_voxels, save_volume
-    from bilevelmorph.volumes.geometry import warp_volume
+    from bilevelmorph.volumes.geometry import outside_of, targets_of, warp_volume
     from bilevelmorph.volumes.volume import Volume
     from bilevelmorph.volumes.warps import load_warp
 
     raw = load_voxels(options.moving)
-    displacement, grid = load_warp(options.warp)
+    displacement, grid = load_warp(options.warp, options.warp_format, raw)
     if displacement.shape[-1] != raw.ndims:
         raise fail(
             options.warp, f"{displacement.shape[-1]}-D displacements", f"{raw.ndims}-D like {options.moving}"
@@ -42,6 +49,9 @@ def run(options: argparse.Namespace) -> None:
     if options.interp:
         kind = "labels" if options.interp == "nearest" else "image"
     moved = warp_volume(Volume(raw.data, raw.affine, kind, raw.name), displacement, grid)
+    if outside_of(raw.shape, targets_of(displacement, grid, raw.affine)).all():
+        mend = f"is {options.warp} for another image, or of another form (--warp-format)?"
+        raise fail(options.warp, f"displacements that all lead out of {options.moving}", "its own warp", mend)
     data = moved.data
     if kind == "image" and np.issubdtype(raw.data.dtype, np.integer):
         limits = np.iinfo(raw.data.dtype)

@@ -58,6 +58,24 @@ def bundled_models() -> dict[str, BundledModel]:
     return {p.parent.name: BundledModel(p.parent.name, p.parent) for p in found}
 
 
+def find_model(name_or_file: str) -> str:
+    """The name of a bundled model, or the whole path of a file.
+
+    Raises:
+        InputError: Neither exists.
+
+    >>> find_model("general")
+    'general'
+    """
+    bundled, path = bundled_models(), Path(name_or_file)
+    if name_or_file in bundled:
+        return name_or_file
+    if not path.is_file():
+        names = ", ".join(bundled) or "none"
+        raise fail("--model", name_or_file, f"a bundled model ({names}), a .keras file or VoxelMorph's .h5")
+    return str(path.absolute())
+
+
 def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
     """Load a model.
 
@@ -73,13 +91,11 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
     from bilevelmorph.networks.base import RegistrationNetwork
     from bilevelmorph.networks.weights import load_network
 
+    place = find_model(name_or_file)
     bundled = bundled_models()
-    if name_or_file in bundled:
-        return load_network(bundled[name_or_file].file)
-    path = Path(name_or_file)
-    if not path.is_file():
-        names = ", ".join(bundled) or "none"
-        raise fail("--model", name_or_file, f"a bundled model ({names}), a .keras file or VoxelMorph's .h5")
+    if place in bundled:
+        return load_network(bundled[place].file)
+    path = Path(place)
     model = load_network(path)
     if not isinstance(model, RegistrationNetwork):
         raise fail(str(path), f"a {type(model).__name__}", "a registration network of bilevelmorph")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import uuid
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bilevelmorph.checks import InputError, fail, positive
+from bilevelmorph.inference.models import find_model
+from bilevelmorph.volumes.bids import BidsName, bids_names
 from bilevelmorph.volumes.pairs import Pair
 from bilevelmorph.volumes.tables import read_json, write_csv, write_json
 
@@ -27,8 +30,8 @@ class Cohort(NamedTuple):
     """What came of a cohort.
 
     Attributes:
-        rows: One a pair, in the order of the list.
-        failed: Those without a result.
+        rows: One a pair that has a result.
+        failed: Those without one, with what was wrong.
         skipped: Pairs that were there already.
     """
 
@@ -47,11 +50,11 @@ def register_cohort(
 ) -> Cohort:
     """Register pairs, those left out that are done already.
 
-    Every pair has a folder of its own and, written last, a report there: what has
-    one is done. ``results.csv`` has one row a pair.
+    Every pair has a folder of its own and, written last, a report beside it: what has
+    one is done. ``results.csv`` has one row a pair, in the order of the list.
 
     Args:
-        pairs: With or without label maps.
+        pairs: With or without label maps; what comes twice is done once.
         settings: ``model``, ``affine``, ``start``, ``instance_steps``, ``samples``,
             ``warp_format``, ``bids``, ``gpu``; as the flags of `bilevelmorph register`.
         folder: For the results.
@@ -63,52 +66,79 @@ def register_cohort(
         The rows, done before or now.
 
     Raises:
-        InputError: No answer from the scheduler, or results of other settings.
+        InputError: No such model, no answer from the scheduler, results of other
+            settings, or two pairs whose BIDS names would be the same.
     """
+    settings = {**settings, "model": find_model(settings["model"])}
     folder = Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    _same_settings(settings, folder)
+    _check_settings(settings, folder)
     jobs = _jobs(pairs, folder)
+    if settings.get("bids"):
+        _check_names(jobs)
     open_jobs = [job for job in jobs if not Path(job["report"]).is_file()]
     done = len(jobs) - len(open_jobs)
-    failed: list[dict[str, Any]] = []
+    errors: dict[str, str] = {}
     if open_jobs:
         with _client(workers, scheduler) as (client, count):
+            (folder / "pairs").mkdir(parents=True, exist_ok=True)
+            write_json(folder / "settings.json", _kept(settings))
             bar = tqdm(total=len(jobs), initial=done, desc="pairs", disable=quiet or None)
             for job, error in _results(client, settings, open_jobs, WAITING * count):
                 bar.update(1)
                 if error:
-                    failed.append({"moving": job["moving"], "fixed": job["fixed"], "error": error})
+                    errors[job["name"]] = error
             bar.close()
-    rows = [read_json(j["report"], "a report") for j in jobs if Path(j["report"]).is_file()]
-    write_csv(folder / "results.csv", [*rows, *failed])
+    table = [_row(job, errors) for job in jobs]
+    write_csv(folder / "results.csv", table)
+    rows, failed = ([r for r in table if bool(r["error"]) is bad] for bad in (False, True))
     return Cohort(rows, failed, done)
 
 
-def _same_settings(settings: dict[str, Any], folder: Path) -> None:
+def _row(job: dict[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+    if Path(job["report"]).is_file():
+        return read_json(job["report"], "a report")
+    return {"moving": job["moving"], "fixed": job["fixed"], "error": errors.get(job["name"], "no report")}
+
+
+def _check_settings(settings: dict[str, Any], folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise fail("--out", f"the file {folder}", "a folder, new or of this cohort")
     path = folder / "settings.json"
-    kept = {k: v for k, v in settings.items() if k != "gpu"}
-    if path.is_file() and read_json(path, "settings") != kept:
+    begun = any(folder.glob("pairs/*.json"))
+    if begun and path.is_file() and read_json(path, "settings") != _kept(settings):
         raise fail(str(folder), "results of other settings", "the same settings", "choose another --out")
-    write_json(path, kept)
+
+
+def _kept(settings: dict[str, Any]) -> dict[str, Any]:
+    """What results depend on."""
+    return {k: v for k, v in settings.items() if k != "gpu"}
 
 
 def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
-    """What each worker is told of a pair; names that come twice are numbered."""
-    jobs: list[dict[str, Any]] = []
-    seen: dict[str, int] = {}
+    """What each worker is told of a pair, whose name is its own in every list."""
+    jobs: dict[str, dict[str, Any]] = {}
     for pair in pairs:
-        stem = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}"
-        seen[stem] = count = seen.get(stem, 0) + 1
-        name = stem if count == 1 else f"{stem}_{count}"
         paths = (pair.moving.image, pair.fixed.image, pair.moving.labels, pair.fixed.labels)
         sides = ("moving", "fixed", "moving_seg", "fixed_seg")
         files = {k: str(Path(p).absolute()) if p else None for k, p in zip(sides, paths, strict=True)}
-        jobs.append(
-            {"name": name, "root": str(folder), "report": str(folder / "pairs" / f"{name}.json"), **files}
-        )
-    (folder / "pairs").mkdir(exist_ok=True)
-    return jobs
+        # Many data sets have one file name for all, in folders of their own.
+        mark = hashlib.sha256(f"{files['moving']}\n{files['fixed']}".encode()).hexdigest()[:8]
+        name = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}-{mark}"
+        report = str(folder / "pairs" / f"{name}.json")
+        jobs.setdefault(name, {"name": name, "root": str(folder), "report": report, **files})
+    return list(jobs.values())
+
+
+def _check_names(jobs: Sequence[dict[str, Any]]) -> None:
+    """Refuse BIDS names by which one pair would write over another."""
+    seen: dict[tuple[str, str], dict[str, Any]] = {}
+    for job in jobs:
+        parts = BidsName.of(job["moving"]).entities
+        place = "/".join(parts.get(key, "") for key in ("sub", "ses"))
+        other = seen.setdefault((place, bids_names(job["moving"], job["fixed"])["moved"]), job)
+        if other is not job:
+            names = f"{other['moving']} to {other['fixed']} and {job['moving']} to {job['fixed']}"
+            raise fail("--bids", f"one name for {names}", "files whose BIDS names differ")
 
 
 def _stem(path: Path) -> str:

@@ -11,6 +11,7 @@ from bilevelmorph.checks import fail
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.training.validation import Validation
 from bilevelmorph.volumes.dataset import PairSource
+from bilevelmorph.volumes.files import holds
 from bilevelmorph.volumes.pairs import (
     DatasetFolder,
     Pair,
@@ -54,7 +55,7 @@ def open_data(config: TrainingConfig) -> TrainingData:
         "multichannel": config.multichannel,
     }
     if config.atlas:
-        options["atlas"] = Subject(Path(config.atlas))
+        options["atlas"] = _atlas(Path(config.atlas))
     if config.data:
         return _of_folder(DatasetFolder.open(config.data), config, options)
     path, values = str(config.img_list), _label_values(config)
@@ -69,6 +70,11 @@ def open_data(config: TrainingConfig) -> TrainingData:
         _need_labels(source.everyone)
         _check_labels(source, source.everyone, values, "training")
     return TrainingData(source)
+
+
+def _atlas(path: Path) -> Subject:
+    """VoxelMorph keeps the label map of an atlas in the npz of its image, as `seg`."""
+    return Subject(path, path if holds(path, "seg") else None)
 
 
 def _label_values(config: TrainingConfig) -> list[int]:

@@ -62,8 +62,10 @@ def bids_folder(root: str | Path, moving: str | Path) -> Path:
 def space_of(fixed: str | Path) -> str:
     """What a fixed image is called as a space: letters and digits only.
 
+    A template by its own name; a scan by all of its, for a subject may have several.
+
     >>> space_of("tpl-MNI152_T1w.nii.gz"), space_of("sub-02_ses-b_T1w.nii.gz"), space_of("my atlas.nii.gz")
-    ('MNI152', 'sub02b', 'myatlas')
+    ('MNI152', 'sub02sesbT1w', 'myatlas')
     """
     found = _NAME.fullmatch(Path(fixed).name)
     if found:
@@ -71,7 +73,7 @@ def space_of(fixed: str | Path) -> str:
         if "tpl" in entities:
             return re.sub(r"\W", "", entities["tpl"])
         if "sub" in entities:
-            return f"sub{entities['sub']}{entities.get('ses', '')}"
+            return re.sub(r"[^a-zA-Z0-9]", "", Path(fixed).name.split(".")[0])
     return re.sub(r"[^a-zA-Z0-9]", "", Path(fixed).name.split(".")[0]) or "fixed"
 
 

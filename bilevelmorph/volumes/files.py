@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,21 @@ def _read_numpy(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.
             wanted = content.files[0]
         affine = content["affine"] if "affine" in content.files else np.eye(4)
         return content[wanted], affine
+
+
+def holds(path: str | Path, key: str) -> bool:
+    """Whether a file is an npz with such an array; what cannot be read has none.
+
+    >>> holds("nosuch.npz", "seg")
+    False
+    """
+    if suffix(path) != ".npz":
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return key in content.files
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+        return False
 
 
 def _squeezed(data: np.ndarray) -> np.ndarray:

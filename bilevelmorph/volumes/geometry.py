@@ -78,10 +78,22 @@ def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> V
     Returns:
         A `Volume` on the output grid, of the same kind and, for labels, dtype.
     """
-    targets = voxel_positions(displacement.shape[:-1]) + displacement
-    mapping = np.linalg.inv(volume.affine) @ grid
-    data = sample(volume, transform_points(mapping, targets))
+    data = sample(volume, targets_of(displacement, grid, volume.affine))
     return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Where a displacement looks: ``[*T, N]`` voxels of the moving grid.
+
+    Args:
+        displacement: ``[*T, N]`` voxels of the output grid.
+        grid, moving: ``[4, 4]`` affines of both.
+
+    >>> targets_of(np.ones([2, 2, 2]), np.eye(4), np.diag([2.0, 2.0, 1.0, 1.0]))[1, 1].tolist()
+    [1.0, 1.0]
+    """
+    positions = voxel_positions(displacement.shape[:-1]) + displacement
+    return transform_points(np.linalg.inv(moving) @ grid, positions)
 
 
 def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:

@@ -11,10 +11,12 @@ import numpy as np
 from bilevelmorph.checks import InputError, fail, one_of
 from bilevelmorph.volumes.files import replacing, suffix
 from bilevelmorph.volumes.geometry import sample_field, transform_points
-from bilevelmorph.volumes.volume import check_affine
+from bilevelmorph.volumes.volume import Volume, check_affine
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 WARP_FORMATS = ("voxelmorph", "itk")
+# NIfTI's codes from here on are FSL's warps and spline coefficients, which mean other things.
+_FSL = range(2006, 2020)
 
 
 def save_warp(
@@ -56,34 +58,30 @@ def _voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:
     return (flip @ np.asarray(affine, float)[:ndims, :ndims]).T
 
 
-def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def load_warp(
+    path: str | Path, form: str = "auto", moving: Volume | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read what `save_warp` wrote, or ITK or ANTs, whose files have five axes.
+
+    Args:
+        path: nii, nii.gz or npz (VoxelMorph's too, with its array `vol`).
+        form: ``"voxelmorph"`` or ``"itk"`` refuses the other; ``"auto"`` takes both.
+        moving: What will be moved. VoxelMorph's npz has no affine; its displacements
+            are for the moving grid, whose size they must have.
 
     Returns:
         ``[*S, N]`` float32 and its ``[4, 4]`` affine.
 
     Raises:
-        InputError: Not a warp of this kind.
+        InputError: Not a warp of this kind, or one of FSL or NiftyReg.
     """
+    one_of("--warp-format", form, ("auto", *WARP_FORMATS))
     path = Path(path)
-    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
-    if not path.is_file():
-        raise fail(str(path), "no such file", "a warp")
-    try:
-        if ending == ".npz":
-            with np.load(path, allow_pickle=False) as content:
-                names = content.files
-                data = content["warp"] if "warp" in names else content["vol"]
-                affine = content["affine"] if "affine" in names else np.eye(4)
-        else:
-            image: Any = nib.load(path)
-            data, affine = np.asanyarray(image.dataobj), image.affine
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise fail(str(path), f"a file that cannot be read ({reason})", "a warp") from error
+    data, affine = _read(path)
     physical = data.ndim == 5 and data.shape[3] == 1
+    if form != "auto" and physical != (form == "itk"):
+        there = "itk" if physical else "voxelmorph"
+        raise fail("--warp-format", f"{form}, where {path} has {data.ndim} axes", f"{there}, or auto")
     if physical:
         data = data[:, :, :, 0]
     if data.ndim == 4 and data.shape[2] == 1 and data.shape[-1] == 2:
@@ -95,10 +93,53 @@ def load_warp(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise fail(str(path), f"{data.dtype} values", "displacements")
     if not np.isfinite(data).all():
         raise fail(str(path), "NaN or infinite displacements", "finite ones")
+    if affine is None:
+        affine = _same_grid(path, data.shape[:-1], moving)
     check_affine(affine, str(path))
     if physical:
         data = data @ np.linalg.inv(_voxels_to_lps(affine, data.shape[-1]))
     return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array and, where the file has one, its affine."""
+    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a warp")
+    try:
+        if ending == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                names = content.files
+                data = content["warp"] if "warp" in names else content["vol"]
+                affine = content["affine"] if "affine" in names else None
+        else:
+            image: Any = nib.load(path)
+            _check_intent(path, image.header)
+            data, affine = np.asanyarray(image.dataobj), image.affine
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise fail(str(path), f"a file that cannot be read ({reason})", "a warp") from error
+    return data, affine
+
+
+def _check_intent(path: Path, header: Any) -> None:
+    """Refuse warps of programs whose numbers mean something else."""
+    code = int(header["intent_code"]) if "intent_code" in header else 0
+    name = bytes(header["intent_name"]).decode("latin-1").strip("\0 ") if "intent_name" in header else ""
+    whose = "FSL" if code in _FSL else "NiftyReg" if name.startswith("NREG") else ""
+    if whose:
+        raise fail(str(path), f"a warp of {whose}", "one of ours, ITK or ANTs", "convert it to ITK's form")
+
+
+def _same_grid(path: Path, shape: tuple[int, ...], moving: Volume | None) -> np.ndarray:
+    if moving is None:
+        return np.eye(4)
+    if moving.shape != shape:
+        came = f"displacements for {'x'.join(map(str, shape))} voxels without an affine"
+        raise fail(str(path), came, f"those of {moving.name}, {'x'.join(map(str, moving.shape))}")
+    return moving.affine
 
 
 def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:

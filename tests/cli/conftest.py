@@ -56,6 +56,10 @@ def write_good(folder):
     save_volume(folder / "mask.nii.gz", Volume(mask, other, "labels"))
     save_volume(folder / "empty_mask.nii.gz", Volume(0 * mask, other, "labels"))
     save_warp(folder / "warp.nii.gz", np.ones((*SHAPE, 3), np.float32), other)
+    far = other.copy()
+    far[:3, 3] += 1000
+    save_warp(folder / "far_warp.nii.gz", np.ones((*SHAPE, 3), np.float32), far)
+    np.savez(folder / "small_warp.npz", vol=np.zeros((4, 4, 4, 3), np.float32))
     save_warp(folder / "flat_warp.nii.gz", np.ones((12, 14, 2), np.float32), np.eye(4))
     (folder / "points.csv").write_text("name,x,y,z\na,-10,-9,5\nb,-8,-6,9.5\n", encoding="utf-8")
     row = "moving.nii.gz,fixed.nii.gz,moving_seg.nii.gz,fixed_seg.nii.gz\n"
@@ -86,6 +90,8 @@ def write_bad(folder):
     keras.Sequential([keras.Input([4]), keras.layers.Dense(2)]).save(folder / "dense.keras")
     run = keras.layers.Lambda(lambda x: 2 * x, output_shape=(4,))
     keras.Sequential([keras.Input([4]), run]).save(folder / "code.keras")
+    for name in ("there.onnx", "there.stablehlo"):
+        (folder / name).touch()
     (folder / "half.keras").write_bytes((folder / "dense.keras").read_bytes()[:2000])
     for name in ("binary", "binary.h5"):
         (folder / name).write_bytes(b"\x80\xff\x00" * 20)

@@ -50,6 +50,9 @@ CASES = [
     (WARP, "--warp {i}/truncated.nii.gz", "truncated.nii.gz"),
     (WARP, "--warp {i}/moving.nii.gz", "moving.nii.gz"),
     (WARP, "--warp {i}/nan_warp.nii.gz", "nan_warp.nii.gz"),
+    (WARP, "--warp {i}/far_warp.nii.gz", "all lead out of {i}/moving.nii.gz"),
+    (WARP, "--warp {i}/small_warp.npz", "4x4x4 voxels without an affine"),
+    (WARP, "--warp-format itk", "--warp-format: got itk"),
     (WARP, "--warp {i}/flat_warp.nii.gz", "flat_warp.nii.gz"),
     # Models and devices.
     (REGISTER, "--model nosuch", "nosuch"),
@@ -117,6 +120,13 @@ CASES = [
         }.items()
     ],
     ("register", "", "--moving: got nothing"),
+    (REGISTER, "--workers 4", "--workers: got one pair"),
+    (REGISTER, "--scheduler tcp://127.0.0.1:9", "--scheduler: got one pair"),
+    (REGISTER, "--out {i}/list.txt", "--out: got the file {i}/list.txt"),
+    ("export --format onnx --out {i}/list.txt", "", "list.txt"),
+    ("export --format stablehlo --out {o}/no/a.stablehlo", "", "make {o}/no first"),
+    ("export --format onnx --out {i}/there.onnx", "", "there.onnx, which is there"),
+    ("export --format stablehlo --out {i}/there.stablehlo", "", "there.stablehlo, which is there"),
     ("register --moving {i}/moving.nii.gz --fixed {i}/fixed.nii.gz", "", "--moved: got nothing"),
     ("evaluate --data {i}/lost --out {o}/scores.csv", "", "registration_val"),
     ("evaluate --out {o}/scores.csv", "", "neither --data nor --pairs"),
@@ -230,7 +240,7 @@ def test_mistake_in_the_data(tmp_path, inputs, tiny_model, capsys, command, more
     assert status == 2
     assert len(lines) == 1
     assert lines[0].startswith(start)
-    assert part.format(o=tmp_path) in lines[0]
+    assert part.format(o=tmp_path, i=inputs) in lines[0]
     assert out == ""
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
     assert sorted(inputs.rglob("*")) == before

@@ -76,12 +76,12 @@ def test_two_hundred_pairs_with_a_worker_killed_in_the_middle(scans, model, tmp_
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 240
-    while len(list((out / "pairs").glob("*.json"))) < 40:
+    while len(list((out / "pairs").glob("sub*.json"))) < 40:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.05)
     largest = max(psutil.Process(process.pid).children(recursive=True), key=lambda p: p.memory_info().rss)
-    before = {p.name: p.stat().st_mtime_ns for p in (out / "pairs").glob("*.json")}
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "pairs").glob("sub*.json")}
     largest.send_signal(signal.SIGKILL)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -89,7 +89,7 @@ def test_two_hundred_pairs_with_a_worker_killed_in_the_middle(scans, model, tmp_
     rows = read_rows(out / "results.csv")
     assert len(rows) == len({(r["moving"], r["fixed"]) for r in rows}) == 200
     assert len(before) < 200
-    after = {p.name: p.stat().st_mtime_ns for p in (out / "pairs").glob("*.json")}
+    after = {p.name: p.stat().st_mtime_ns for p in (out / "pairs").glob("sub*.json")}
     assert len(after) == 200
     assert {n: after[n] for n in before} == before
     assert all(os.path.isfile(r["moved"]) for r in rows)
@@ -110,7 +110,7 @@ def test_a_cohort_goes_on_and_its_failures_are_listed(scans, model, tmp_path, ca
     rows = read_rows(tmp_path / "out" / "results.csv")
     assert [bool(r["error"]) for r in rows] == [False] * 4 + [True]
     assert all(0 < float(r["dice"]) <= 1 for r in rows[:4])
-    pair = tmp_path / "out" / "pairs" / "sub-00_T1w_to_sub-01_T1w"
+    (pair,) = (tmp_path / "out" / "pairs").glob("sub-00_T1w_to_sub-01_T1w-*[!n]")
     names = ["jacobian.nii.gz", "moved.nii.gz", "moved_seg.nii.gz", "warp.nii.gz"]
     assert sorted(p.name for p in pair.iterdir()) == names
     displacement, _ = load_warp(pair / "warp.nii.gz")
@@ -130,14 +130,14 @@ def test_bids(scans, model, tmp_path, capsys):
     pair = ["--moving", str(scans / "sub-03_T1w.nii.gz"), "--fixed", str(scans / "sub-04_T1w.nii.gz")]
     assert main(["register", *pair, *flags]) == 0
     names = {p.relative_to(out).as_posix() for p in out.rglob("*.*")}
-    there = "sub-03/anat/sub-03_space-sub04_desc"
+    there = "sub-03/anat/sub-03_space-sub04T1w_desc"
     assert names == {
         "dataset_description.json",
         f"{there}-registered_T1w.nii.gz",
         f"{there}-registered_T1w.json",
         f"{there}-registered_T1w.png",
         f"{there}-jacobian_T1w.nii.gz",
-        "sub-03/anat/sub-03_from-T1w_to-sub04_mode-image_xfm.nii.gz",
+        "sub-03/anat/sub-03_from-T1w_to-sub04T1w_mode-image_xfm.nii.gz",
     }
     about = json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))
     assert about["DatasetType"] == "derivative"
@@ -150,11 +150,47 @@ def test_bids(scans, model, tmp_path, capsys):
     assert "no BIDS name" in capsys.readouterr().err
 
 
-def test_a_running_scheduler(scans, model, tmp_path, capsys):
+def test_other_lists_with_the_same_file_names(scans, model, tmp_path, capsys):
+    """Data sets with one file name for all; a longer list in another order; a line that comes twice."""
+    for number, name in enumerate("abcd"):
+        (tmp_path / name).mkdir()
+        shutil.copy(scans / f"sub-{number:02d}_T1w.nii.gz", tmp_path / name / "T1.nii.gz")
+    flags = ["--out", str(tmp_path / "out"), "--model", model, "--workers", "1", "--quiet"]
+
+    def run(*pairs):
+        listed = tmp_path / "list.csv"
+        listed.write_text("moving,fixed\n" + "".join(f"{a}/T1.nii.gz,{b}/T1.nii.gz\n" for a, b in pairs))
+        assert main(["register", "--pairs", str(listed), *flags]) == 0
+        rows = read_rows(tmp_path / "out" / "results.csv")
+        return [(r["moving"].split("/")[-2], r["fixed"].split("/")[-2]) for r in rows]
+
+    assert run("ab") == [("a", "b")]
+    assert run("cd", "ab", "ba", "cd") == [("c", "d"), ("a", "b"), ("b", "a")]
+    assert "3 of 3 pairs registered, 1 of them before" in capsys.readouterr().out
+
+
+def test_bids_names_that_are_the_same_are_refused(scans, model, tmp_path, capsys):
+    """Labelled alike in two folders; two runs of one subject differ by name, and are taken."""
+    for name in ("a/sub-01_T1w", "b/sub-01_T1w", "a/sub-02_run-1_T1w", "a/sub-02_run-2_T1w"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(scans / "sub-00_T1w.nii.gz", tmp_path / f"{name}.nii.gz")
+    listed = tmp_path / "list.csv"
+    flags = ["--pairs", str(listed), "--bids", "--out", str(tmp_path / "out"), "--model", model, "--quiet"]
+    one, two = "a/sub-02_run-1_T1w.nii.gz", "a/sub-02_run-2_T1w.nii.gz"
+    listed.write_text(f"moving,fixed\na/sub-01_T1w.nii.gz,{one}\nb/sub-01_T1w.nii.gz,{one}\n")
+    assert main(["register", *flags]) == 2
+    assert "--bids: got one name for" in capsys.readouterr().err
+    listed.write_text(f"moving,fixed\na/sub-01_T1w.nii.gz,{one}\na/sub-01_T1w.nii.gz,{two}\n")
+    assert main(["register", *flags]) == 0
+    assert len(list((tmp_path / "out" / "sub-01" / "anat").glob("*_desc-registered_T1w.nii.gz"))) == 2
+
+
+def test_a_running_scheduler(scans, model, tmp_path, capsys, monkeypatch):
     from distributed import LocalCluster
 
     listed = cohort(scans, tmp_path / "list.csv", 2)
-    flags = ["--pairs", listed, "--model", model, "--gpu", "-1", "--quiet"]
+    monkeypatch.chdir(os.path.dirname(model))  # where the workers are not
+    flags = ["--pairs", listed, "--model", os.path.basename(model), "--gpu", "-1", "--quiet"]
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
         assert main(["register", *flags, "--out", str(tmp_path / "out"), "--scheduler", address]) == 0
@@ -172,6 +208,9 @@ def test_a_running_scheduler(scans, model, tmp_path, capsys):
         ),
         (["--pairs", "LIST", "--out", "OUT", "--scheduler", "nonsense://"], "--scheduler"),
         (["--pairs", "LIST", "--out", "OUT", "--workers", "0"], "--workers: got 0"),
+        (["--pairs", "LIST", "--out", "OUT", "--warp", "w.nii.gz"], "--pairs: got --warp beside it"),
+        (["--pairs", "LIST", "--out", "OUT", "--model", "nosuch"], "--model: got nosuch"),
+        (["--pairs", "LIST", "--out", "LIST"], "--out: got the file"),
         (["--moving", "a.nii.gz"], "--fixed: got nothing"),
         (["--moving", "a.nii.gz", "--fixed", "b.nii.gz"], "--moved: got nothing"),
         (["--bids", "--moving", "a.nii.gz", "--fixed", "b.nii.gz"], "--bids: got no --out"),
@@ -180,7 +219,8 @@ def test_a_running_scheduler(scans, model, tmp_path, capsys):
 def test_what_cannot_be_done(scans, model, tmp_path, capsys, monkeypatch, flags, message):
     monkeypatch.setattr("bilevelmorph.report.cohort.ANSWER_SECONDS", 1)
     names = {"LIST": cohort(scans, tmp_path / "list.csv", 2), "OUT": str(tmp_path / "out")}
-    assert main(["register", *(names.get(f, f) for f in flags), "--model", model, "--quiet"]) == 2
+    assert main(["register", "--model", model, *(names.get(f, f) for f in flags), "--quiet"]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
     assert "\n" not in said
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import SimpleITK
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from bilevelmorph.checks import InputError
-from bilevelmorph.cli import register as command
+from bilevelmorph.cli import flags
 from bilevelmorph.cli.main import main
 from bilevelmorph.volumes import Volume, load_volume, save_volume
 from bilevelmorph.volumes.itk import load_itk_affine, save_itk_affine
@@ -192,4 +192,4 @@ def test_what_itk_has_no_form_for(tmp_path):
 
 
 def test_the_command_names_every_format():
-    assert command._FORMATS == WARP_FORMATS
+    assert flags.WARP_FORMATS == WARP_FORMATS

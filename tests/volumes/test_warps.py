@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.volumes import Volume
@@ -43,8 +44,45 @@ def test_npz_of_voxelmorph_is_read(tmp_path, rng):
     np.testing.assert_array_equal(affine, np.eye(4))
 
 
-def nifti(data, affine=OBLIQUE):
-    return lambda path: nib.save(nib.Nifti1Image(data, affine), path)
+def test_voxelmorphs_npz_is_for_the_moving_grid(tmp_path):
+    np.savez(tmp_path / "warp.npz", vol=np.zeros((4, 5, 6, 3)))
+    moving = Volume(np.zeros((4, 5, 6), np.float32), OBLIQUE)
+    np.testing.assert_array_equal(load_warp(tmp_path / "warp.npz", moving=moving)[1], OBLIQUE)
+    other = Volume(np.zeros((4, 5, 7), np.float32), OBLIQUE, name="other.nii")
+    with pytest.raises(InputError, match=r"warp\.npz: got .* 4x5x6 .* expected those of other\.nii, 4x5x7"):
+        load_warp(tmp_path / "warp.npz", moving=other)
+
+
+@pytest.mark.parametrize("form", ["voxelmorph", "itk"])
+def test_the_form_may_be_demanded(tmp_path, form):
+    path = tmp_path / "warp.nii.gz"
+    save_warp(path, np.ones((4, 5, 6, 3)), OBLIQUE, form)
+    np.testing.assert_allclose(load_warp(path, form)[0], 1, atol=1e-5)
+    (other,) = {"voxelmorph", "itk"} - {form}
+    with pytest.raises(InputError, match=f"--warp-format: got {other}, where .*, expected {form}"):
+        load_warp(path, other)
+
+
+@pytest.mark.parametrize("ndims", [2, 3])
+def test_what_simpleitk_wrote_is_read(tmp_path, rng, ndims):
+    """Millimetres along L and P there, voxels here; SimpleITK's resampler agrees."""
+    field = rng.normal(size=(*(4, 5, 6)[:ndims], ndims))
+    image = sitk.GetImageFromArray(np.moveaxis(field, range(ndims), range(ndims)[::-1]), isVector=True)
+    image.SetSpacing([2.0, 0.5, 3.0][:ndims])
+    sitk.WriteImage(image, str(tmp_path / "theirs.nii.gz"))
+    displacement, affine = load_warp(tmp_path / "theirs.nii.gz")
+    np.testing.assert_allclose(displacement, field / [2.0, 0.5, 3.0][:ndims], atol=1e-5)
+    np.testing.assert_allclose(np.abs(np.diag(affine))[:ndims], [2.0, 0.5, 3.0][:ndims])
+
+
+def nifti(data, affine=OBLIQUE, intent=None, name=""):
+    def write(path):
+        image = nib.Nifti1Image(data, affine)
+        if intent:
+            image.header["intent_code"], image.header["intent_name"] = intent, name
+        nib.save(image, path)
+
+    return write
 
 
 def npz(**arrays):
@@ -61,6 +99,8 @@ BAD = {
     "four components": ("a.npz", npz(warp=np.ones((4, 5, 6, 4)))),
     "three components in 2-D": ("a.npz", npz(warp=np.ones((4, 5, 3)))),
     "5-D of two frames": ("a.nii", nifti(np.ones((4, 5, 6, 2, 3), np.float32))),
+    "FSL's": ("a.nii.gz", nifti(np.ones((4, 5, 6, 3), np.float32), intent=2006)),
+    "NiftyReg's": ("a.nii", nifti(np.ones((4, 5, 6, 1, 3), np.float32), intent=1007, name="NREG_TRANS")),
     "NaN": ("a.nii.gz", nifti(np.full((4, 5, 6, 3), np.nan, np.float32))),
     "infinite": ("a.npz", npz(warp=np.full((4, 5, 6, 3), np.inf))),
     "another name": ("a.npz", npz(displacement=GOOD)),
