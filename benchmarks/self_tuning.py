@@ -55,8 +55,8 @@ def main() -> None:
     parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
     parser.add_argument("--epochs", type=int, default=8, help="bilevel epochs of 100 steps")
     parser.add_argument("--strategy", default="one-step-differences")
-    parser.add_argument("--upper-lr", type=float, default=0.05)
-    parser.add_argument("--upper-every", type=int, default=2)
+    parser.add_argument("--upper-lr", type=float, default=0.02)
+    parser.add_argument("--upper-every", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     options = parser.parse_args()
     out = Path(options.out)
@@ -71,7 +71,6 @@ def main() -> None:
                 load_weights=str(warm / f"{options.warm_epochs:04d}.keras"),
                 lambda_weight=start,
                 lr=options.lr,
-                lr_schedule="cosine",
                 epochs=options.epochs,
                 bilevel=True,
                 upper=upper,

@@ -48,13 +48,20 @@ def run(options: argparse.Namespace) -> None:
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu("-1")
-    from bilevelmorph.inference.export import export_onnx, export_savedmodel, export_stablehlo, free_folder
+    from bilevelmorph.inference.export import (
+        export_onnx,
+        export_savedmodel,
+        export_stablehlo,
+        free_file,
+        free_folder,
+    )
     from bilevelmorph.inference.models import load_model
 
     for name, (form, default) in OWN.items():
         if options.format != form and getattr(options, name) != default:
             raise fail("--" + name.replace("_", "-"), f"--format {options.format}", f"--format {form}")
     if options.format != "savedmodel":
+        free_file(options.out, f".{options.format}")
         network = load_model(options.model)
         if options.format == "onnx":
             path = export_onnx(network, options.out)

@@ -53,6 +53,11 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
         print(f"{prog}: error: {error}", file=sys.stderr)
     except (ImportError, OSError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        # TensorFlow's own class of it must not be imported for this.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        print(f"{prog}: error: memory is full; smaller images, or a machine with more", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130

@@ -79,9 +79,10 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: Another ending, no such folder, or tf2onnx is not installed.
+        InputError: Another ending, no such folder, a file that is there, or
+            tf2onnx is not installed.
     """
-    one_of(f"ending of {path}", Path(path).suffix.lower(), (".onnx",))
+    path = free_file(path, ".onnx")
     try:
         import tf2onnx
     except ImportError as error:
@@ -92,7 +93,7 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     model, _ = tf2onnx.convert.from_function(graph, inputs, opset=OPSET)
     with replacing(path) as temporary:
         Path(temporary).write_bytes(model.SerializeToString())
-    return Path(path)
+    return path
 
 
 def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequence[int]) -> Path:
@@ -107,9 +108,10 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
         The path.
 
     Raises:
-        InputError: Another ending, or sizes that are not those of images.
+        InputError: Another ending, no such folder, a file that is there, or sizes
+            that are not those of images.
     """
-    one_of(f"ending of {path}", Path(path).suffix.lower(), (".stablehlo",))
+    path = free_file(path, ".stablehlo")
     check_sizes("--shape", shape, network)
     function, _ = Serving(network).signatures()["register"]
     image = [1, *shape, network.channels]
@@ -125,7 +127,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
     code = whole.experimental_get_compiler_ir(*inputs)(stage="stablehlo_serialized")
     with replacing(path) as temporary:
         Path(temporary).write_bytes(code)
-    return Path(path)
+    return path
 
 
 def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -> None:
@@ -134,6 +136,17 @@ def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -
         raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
     for size in shape:
         positive(name, size, whole=True)
+
+
+def free_file(path: str | Path, ending: str) -> Path:
+    """The file's path, if it can be written and is not there yet."""
+    path = Path(path)
+    one_of(f"ending of {path}", path.suffix.lower(), (ending,))
+    if path.exists():
+        raise fail("--out", f"{path}, which is there", "a new file")
+    if not path.resolve().parent.is_dir():
+        raise fail("--out", f"{path}", "a file in an existing folder", f"make {path.parent} first")
+    return path
 
 
 def free_folder(folder: str | Path) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ import h5py
 import keras
 import numpy as np
 
-from bilevelmorph.checks import fail
+from bilevelmorph.checks import InputError, fail
 from bilevelmorph.networks.vxm_2018 import Vxm2018
 from bilevelmorph.networks.vxm_dense import VxmDense
 
 _PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
 _PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
+# A damaged header may promise more than memory holds; compressed weights are not ten times smaller.
+_MOST = 10
 # Of the constructor of VoxelMorph 0.2, which its files hold; filters are read from the arrays.
 _KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
 
@@ -47,25 +50,38 @@ def read_h5(path: str | Path) -> H5:
     Raises:
         InputError: Something else.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
-            found: dict[str, list[tuple[str, np.ndarray]]] = {}
+    with _reading(path), h5py.File(path, "r") as file:
+        group = file["model_weights"] if "model_weights" in file else file
+        most = _MOST * Path(path).stat().st_size
+        found: dict[str, list[tuple[str, np.ndarray]]] = {}
 
-            def visit(name: str, item: object) -> None:
-                if isinstance(item, h5py.Dataset):
-                    parts = name.split("/")
-                    layer = parts[-2] if len(parts) > 1 else name
-                    found.setdefault(layer, []).append((parts[-1], np.asarray(item)))
+        def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                if item.nbytes > most:
+                    raise ValueError(f"{name} of {item.nbytes} bytes in a file of {most // _MOST}")
+                parts = name.split("/")
+                layer = parts[-2] if len(parts) > 1 else name
+                found.setdefault(layer, []).append((parts[-1], np.asarray(item)))
 
-            group.visititems(visit)
-            layers = [_text(name) for name in group.attrs.get("layer_names", ())]
-            config = _config(file.attrs.get("model_config"))
-    except OSError as error:
-        raise fail(str(path), "a file that is not HDF5", "VoxelMorph's .h5 weights") from error
+        group.visititems(visit)
+        layers = [_text(name) for name in group.attrs.get("layer_names", ())]
+        config = _config(file.attrs.get("model_config"))
     order = {"kernel:0": 0, "bias:0": 1, "kernel": 0, "bias": 1}
     arrays = {k: [a for _, a in sorted(v, key=lambda x: order.get(x[0], 2))] for k, v in found.items()}
     return H5(arrays, layers, config)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """What a damaged or strange file leads to, in h5py or here, becomes one clear line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        came = f"a file that cannot be read ({reason})"
+        raise fail(str(path), came, "VoxelMorph's .h5 of a dense network") from error
 
 
 def _text(name: Any) -> str:
@@ -101,9 +117,10 @@ def network_of_h5(path: str | Path, **options: Any) -> VxmDense:
     if flow is None or len(flow) - 2 not in (2, 3):
         raise fail(str(path), "a file without a layer `flow`", "a dense network of VoxelMorph")
     make = _dense if any("_enc_conv_" in name for name in shapes) else _of_2018
-    network = make(path, file, shapes, len(flow) - 2, options)
-    network.build()
-    notes = load_h5(network, path)
+    with _reading(path):
+        network = make(path, file, shapes, len(flow) - 2, options)
+        network.build()
+        notes = load_h5(network, path)
     if notes:
         raise fail(str(path), notes[0], "a dense network of VoxelMorph")
     return network
@@ -120,6 +137,8 @@ def _dense(
     decoder = widths("_dec_conv_", rising=False) + widths("_dec_final_conv_")
     first = next(s for name, s in shapes.items() if "_enc_conv_0_0" in name)
     kept = {key: file.config[key] for key in _KEPT if file.config.get(key) is not None}
+    if file.config.get("unet_half_res"):  # the older name
+        kept["svf_resolution"] = 2
     sources = int(file.config.get("src_feats") or first[-2] // 2)
     shared = {"src_feats": sources, "trg_feats": first[-2] - sources}
     probable = any(name.endswith("log_sigma") for name in shapes)

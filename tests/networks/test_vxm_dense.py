@@ -1,7 +1,10 @@
 """The baseline against VoxelMorph 0.2 itself, which runs under legacy Keras in a process of its own."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from processes import run_script
@@ -74,6 +77,51 @@ def test_a_file_that_is_not_hdf5(tmp_path):
     network.build()
     with pytest.raises(InputError, match=r"weights\.h5"):
         load_weights(network, path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_file_is_refused_in_one_line_or_is_as_good(peer, tmp_path, seed):
+    """Bytes changed in the header and in the tables, or the end cut off."""
+    rng, content = np.random.default_rng(seed), bytearray((peer / "vm.h5").read_bytes())
+    if seed % 4 == 0:
+        del content[int(rng.integers(1, len(content))) :]
+    for at in rng.integers(0, min(len(content), 20_000 if seed % 2 else 2_000), 20):
+        content[at] = int(rng.integers(256))
+    path = tmp_path / "damaged.h5"
+    path.write_bytes(content)
+    with suppress(InputError):  # nothing else may come
+        network_of_h5(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "attributes"),
+    [
+        (["vxm_dense_flow", "unet_enc_conv_a"], {}),
+        (["vxm_dense_flow", "unet_enc_conv_1_0"], {}),
+        (["vxm_dense_flow", "unet_enc_conv_0_0"], {"src_feats": "x"}),
+        (["vxm_dense_flow", "unet_enc_conv_0_0"], {"int_resolution": [1]}),
+        (["model_weights"], {}),
+    ],
+)
+def test_a_strange_file_is_refused_in_one_line(tmp_path, names, attributes):
+    path = tmp_path / "strange.h5"
+    with h5py.File(path, "w") as file:
+        for name in names:
+            if name == "model_weights":
+                file[name] = np.zeros(3)
+            else:
+                file[f"{name}/{name}/kernel:0"] = np.zeros((3, 3, 2, 2), np.float32)
+        file.attrs["model_config"] = json.dumps({"config": attributes})
+    with pytest.raises(InputError, match=r"strange\.h5: got"):
+        network_of_h5(path)
+
+
+def test_more_than_the_file_can_hold_is_not_asked_of_memory(tmp_path):
+    path = tmp_path / "large.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow/flow/kernel:0", (10**6, 10**6), np.float32)
+    with pytest.raises(InputError, match="bytes in a file of"):
+        read_h5(path)
 
 
 @pytest.mark.parametrize("shape", [(17, 22), (9, 14, 11)])
