@@ -16,6 +16,12 @@ class InputError(ValueError):
 
     The command line prints its message as one line and ends with status 2;
     in a program it is an ordinary `ValueError`.
+
+    >>> try:
+    ...     positive("--epochs", -1)
+    ... except ValueError as error:
+    ...     print(error)
+    --epochs: got -1, expected a number above 0
     """
 
 

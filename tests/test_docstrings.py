@@ -33,6 +33,13 @@ def test_public_things_are_documented(name):
             assert inspect.getdoc(thing), f"{name}.{key} has no docstring"
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_public_classes_show_themselves(name):
+    for key, thing in vars(importlib.import_module(name)).items():
+        if inspect.isclass(thing) and thing.__module__ == name and not key.startswith("_"):
+            assert ">>>" in (thing.__doc__ or ""), f"{name}.{key} has no example"
+
+
 def test_imports_run_downward():
     """From checks up to the command line, nothing imports what stands above it."""
     order = ["checks", "devices", "vxm", "ops", "bilevel", "metrics", "volumes", "config"]

@@ -10,7 +10,16 @@ Tensors = list[tf.Tensor]
 
 
 class InnerOptimizer(ABC):
-    """A training step as a pure function of values, gradients and state."""
+    """A training step as a pure function of values, gradients and state.
+
+    >>> from bilevelmorph.bilevel import GradientDescent
+    >>> inner, w, g = GradientDescent(0.1), [tf.constant(1.0)], [tf.constant(2.0)]
+    >>> values, state = inner.update(w, g, inner.initial_state(w))
+    >>> round(float(values[0]), 4)
+    0.8
+    >>> [round(float(v), 4) for v in inner.step_transposed(w, g, state, [tf.constant(1.0)])]
+    [0.1]
+    """
 
     @abstractmethod
     def initial_state(self, values: Tensors) -> Tensors:

@@ -22,6 +22,12 @@ class Strategy(ABC):
     """A way to differentiate through the lower problem.
 
     Calling it leaves the variables as they were.
+
+    >>> from bilevelmorph.bilevel import ConjugateGradient, FirstOrder
+    >>> w, a = tf.Variable(3.0), tf.Variable(3.0)
+    >>> problem = BilevelProblem([w], [a], lambda: (w - a) ** 2, lambda: w**2)
+    >>> [round(float(s(problem).gradients[0]), 4) for s in (FirstOrder(), ConjugateGradient())]
+    [0.0, 6.0]
     """
 
     @abstractmethod

@@ -23,6 +23,9 @@ class BundledModel:
     Args:
         name: What ``--model`` takes.
         folder: Holds `model.keras`, `card.md` and `card.json`.
+
+    >>> BundledModel("brain", Path("models/brain")).file.as_posix()
+    'models/brain/model.keras'
     """
 
     name: str

@@ -25,6 +25,11 @@ class Prediction(NamedTuple):
         displacement: ``[*S, N]`` float32, voxels.
         inverse: The same of the inverse, where it was asked for.
         seconds_a_step: Of refinement, where there was any.
+
+    >>> from bilevelmorph.networks import StillNetwork
+    >>> found = Predictor(StillNetwork(2))(np.ones((9, 8)), np.ones((9, 8)), inverse=True)
+    >>> found.displacement.shape, found.inverse.shape, found.seconds_a_step
+    ((9, 8, 2), (9, 8, 2), None)
     """
 
     displacement: np.ndarray

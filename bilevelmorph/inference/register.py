@@ -52,6 +52,11 @@ class Registration:
         inverse: ``[*moving, N]`` voxels of the moving grid, where it was asked for.
         uncertainty: Standard deviation of the displacement over draws of the
             network, mm, on the fixed grid, where it was asked for.
+
+    >>> scan = Volume(np.eye(8), np.eye(4))
+    >>> result = Registrar(None)(scan, scan)
+    >>> result.moved.shape, result.displacement.shape, result.report["folding_percent"], result.warnings
+    ((8, 8), (8, 8, 2), 0.0, [])
     """
 
     moved: Volume
@@ -77,6 +82,14 @@ class Registrar:
             model was trained with; see `Refiner`.
         instance_rate: Of these, voxels.
         samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
+
+    >>> from bilevelmorph.networks import StillNetwork
+    >>> place = np.eye(4)
+    >>> place[:2, 3] = 3, -1
+    >>> moving, fixed = Volume(np.eye(8), place), Volume(np.eye(8), np.eye(4))
+    >>> result = Registrar(StillNetwork(2), start="centre")(moving, fixed)
+    >>> result.displacement[0, 0].tolist(), bool(np.allclose(result.moved.data, fixed.data))
+    ([3.0, -1.0], True)
     """
 
     def __init__(

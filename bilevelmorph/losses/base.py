@@ -39,6 +39,13 @@ class ImageLoss(keras.losses.Loss):
     Subclasses define ``compute(fixed, moved, mask)``. As a Keras loss it is
     used as ``loss(y_true, y_pred, sample_weight=mask)``, the mask being
     ``[B, *S]`` or ``[B, *S, 1]``.
+
+    >>> class Absolute(ImageLoss):
+    ...     def compute(self, fixed, moved, mask):
+    ...         return masked_mean(tf.abs(fixed - moved), mask)
+    >>> fixed, moved = tf.zeros([1, 2, 1]), tf.constant([[[1.0], [5.0]]])
+    >>> float(Absolute()(fixed, moved)), float(Absolute()(fixed, moved, tf.constant([[1.0, 0.0]])))
+    (3.0, 1.0)
     """
 
     def __init__(self, name: str | None = None, **kwargs: Any) -> None:

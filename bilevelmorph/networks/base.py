@@ -30,6 +30,16 @@ class RegistrationNetwork(keras.Model):
             kept in its configuration and applied again at inference.
         objective: What it was trained with, as `Energy.get_config` gives it, by
             which single pairs are refined.
+
+    >>> class OneVoxel(RegistrationNetwork):
+    ...     multiple, int_steps = 1, 0
+    ...     def build_layers(self, image):
+    ...         pass
+    ...     def estimate(self, moving, fixed, training=False):
+    ...         return Fields.of_velocities([tf.ones([1, 4, 4, 2])], [4, 4], int_steps=0)
+    >>> scan = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
+    >>> OneVoxel(2)([scan, scan])["moved"][0, 0, :, 0].numpy().tolist()
+    [5.0, 6.0, 7.0, 7.0]
     """
 
     def __init__(

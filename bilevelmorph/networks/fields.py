@@ -23,6 +23,10 @@ class Fields(NamedTuple):
         displacements: The displacement after each stage, at the stage's scale.
         int_steps: Squarings; 0 where the velocities are displacements.
         extra: Other tensors that a loss may want, by name.
+
+    >>> fields = Fields.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4])
+    >>> fields.displacement[0, 0, 0].numpy().tolist(), fields.inverse()[0, 0, 0].numpy().tolist()
+    ([2.0, 2.0], [-2.0, -2.0])
     """
 
     displacement: tf.Tensor

@@ -32,6 +32,10 @@ class H5(NamedTuple):
         arrays: Kernel and bias of every layer that has them, by its name.
         layers: Names of all layers, where the file lists them.
         config: Arguments of the network, where the file has them.
+
+    >>> file = H5({"flow": [np.zeros([3, 3, 16, 2]), np.zeros([2])]}, ["input", "flow"], {"int_steps": 5})
+    >>> [array.shape for array in file.arrays["flow"]]
+    [(3, 3, 16, 2), (2,)]
     """
 
     arrays: dict[str, list[np.ndarray]]

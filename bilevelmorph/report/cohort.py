@@ -33,6 +33,10 @@ class Cohort(NamedTuple):
         rows: One a pair that has a result.
         failed: Those without one, with what was wrong.
         skipped: Pairs that were there already.
+
+    >>> cohort = Cohort([{"moving": "a.nii.gz"}, {"moving": "b.nii.gz"}], failed=[], skipped=1)
+    >>> len(cohort.rows) - cohort.skipped  # registered now
+    1
     """
 
     rows: list[dict[str, Any]]

@@ -34,6 +34,12 @@ class KnownPair:
         moving_like_fixed: The deformed template before its contrast was changed.
         truth: ``[*S, 3]`` voxels: position ``y`` of `moving` shows the anatomy
             that `fixed` has at ``y + truth(y)``.
+
+    >>> scan = Volume(np.ones([4, 4]), np.eye(4))
+    >>> pair = KnownPair(scan, scan, scan, scan, scan, truth=np.full([4, 4, 2], [3.0, 4.0]))
+    >>> still, brain = np.zeros([4, 4, 2]), pair.fixed.data > 0
+    >>> [float(registration_error(u, pair.truth, brain, 1.0).max()) for u in (still, -pair.truth)]
+    [5.0, 0.0]
     """
 
     moving: Volume

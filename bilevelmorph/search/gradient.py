@@ -39,6 +39,11 @@ class Found(NamedTuple):
         genotype: The likeliest architecture.
         weights: The loss weights at the end.
         network: The supernet, for what it has learned.
+
+    >>> supernet = CellNetwork.space(2, (2,), ["conv1", "skip"], layers=1, filters=4)
+    >>> found = Found(supernet.genotype(), {"similarity": 1.0, "regularity": 0.1}, supernet)
+    >>> found.genotype.features
+    {2: ('conv1',)}
     """
 
     genotype: Genotype

@@ -36,6 +36,12 @@ class Result(NamedTuple):
         candidates: All that were trained, the best first.
         labelled: Whether they were scored by Dice.
         seconds: Used by each part.
+
+    >>> genotype, scores = Genotype.uniform("conv1", (2,), 1), {"random-1": 0.71, "random-2": 0.78}
+    >>> tried = [Candidate(name, genotype, {}, score, 5.0, 60.0) for name, score in scores.items()]
+    >>> result = Result(ranked(tried), labelled=True, seconds={RANDOM: 120.0})
+    >>> row_of(result.candidates[0])["name"]
+    'random-2'
     """
 
     candidates: list[Candidate]

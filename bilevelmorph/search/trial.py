@@ -33,6 +33,12 @@ class Candidate:
             the negated label-free objective.
         ms: One forward pass for one pair.
         seconds: That the trial took.
+
+    >>> genotype = Genotype.uniform("conv1", (2,), 1)
+    >>> good = Candidate("good", genotype, {"regularity": 0.1}, score=0.8, ms=5.0, seconds=60.0)
+    >>> poor = dataclasses.replace(good, name="poor", score=0.7)
+    >>> [c.name for c in ranked([poor, good])]
+    ['good', 'poor']
     """
 
     name: str

@@ -20,6 +20,11 @@ class TrialProcess:
 
     Args:
         config: Of the search, labels and upper objective already decided.
+
+    >>> train = TrialProcess(SearchConfig(data="scans", trial_steps=100))
+    >>> train.config.trial_steps
+    100
+    >>> train.close()  # no child yet: the first trial starts one
     """
 
     def __init__(self, config: SearchConfig) -> None:

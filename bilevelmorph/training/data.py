@@ -30,6 +30,16 @@ class TrainingData(NamedTuple):
         source: Training pairs.
         validation: Scores a network on validation pairs, where they have labels.
         upper: Validation pairs as batches, for a bilevel run.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.npy", "b.npy"):
+    ...         np.save(Path(folder, name), np.eye(9))
+    ...     pairs = Path(folder, "pairs.txt")
+    ...     _ = pairs.write_text("a.npy b.npy")
+    ...     data = open_data(TrainingConfig(img_list=str(pairs)))
+    >>> data.source.shape, data.validation
+    ((16, 16), None)
     """
 
     source: Any

@@ -17,6 +17,14 @@ class RunLog:
     Args:
         folder: Of the run.
         initial_epoch: Epochs already done.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = RunLog(Path(folder))
+    ...     log.write(1, {"loss": 0.5})
+    ...     log.writer.close()
+    ...     log.path.read_text().split()
+    ['epoch,loss', '1,0.5']
     """
 
     def __init__(self, folder: Path, initial_epoch: int = 0) -> None:

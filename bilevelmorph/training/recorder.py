@@ -26,6 +26,19 @@ class Recorder(keras.callbacks.Callback):
         validation: Scores the network, where there are labels.
         initial_epoch: Epochs already done.
         quiet: No progress bars.
+
+    >>> import tempfile
+    >>> from bilevelmorph.losses.energy import Energy
+    >>> from bilevelmorph.networks import StillNetwork
+    >>> trainer = Trainer(StillNetwork(2), Energy("mse", weights={"similarity": 1.0}))
+    >>> trainer.compile(keras.optimizers.SGD(0.1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recorder = Recorder(TrainingConfig(model_dir=folder), trainer, quiet=True)
+    ...     recorder.on_epoch_begin(0)
+    ...     recorder.on_epoch_end(0, {"loss": 0.5, "seconds": 1.0})
+    ...     recorder.log.writer.close()
+    ...     sorted(path.name for path in Path(folder).glob("*.*"))
+    ['0001.keras', '0001.state.npz', 'log.csv']
     """
 
     def __init__(

@@ -58,6 +58,14 @@ class Prepared(NamedTuple):
         energy: The objective.
         start: The file that they came from.
         initial_epoch: Epochs that are behind it.
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     config = TrainingConfig(model_dir=folder, enc=(4,), dec=(4, 4))
+    ...     run = prepare(config, SimpleNamespace(shape=(16, 16), channels=1))
+    >>> run.network.ndims, run.energy.weights["regularity"], run.start, run.initial_epoch
+    (2, 0.01, None, 0)
     """
 
     network: RegistrationNetwork

@@ -19,11 +19,24 @@ from bilevelmorph.training.augmentation import Augmentation
 
 
 class Diverged(RuntimeError):
-    """A loss became NaN or infinite; the last checkpoint is still good."""
+    """A loss became NaN or infinite; the last checkpoint is still good.
+
+    >>> from bilevelmorph.networks import StillNetwork
+    >>> trainer = Trainer(StillNetwork(2), Energy("mse", weights={"similarity": 1.0}))
+    >>> trainer.checked({"loss": float("nan"), "similarity": float("nan")}, step=7, epoch=0)
+    Traceback (most recent call last):
+    bilevelmorph.training.trainer.Diverged: similarity is no longer finite at step 7 (epoch 1)
+    """
 
 
 class Source(Protocol):
-    """Where pairs come from; see `bilevelmorph.volumes.PairSource`."""
+    """Where pairs come from; see `bilevelmorph.volumes.PairSource`.
+
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": [0, 1, 2], "fixed": [3, 4, 5]})
+    >>> source = as_source(pairs)
+    >>> [(int(step), int(batch["fixed"])) for step, batch in source.dataset(2, 5, batch_size=1)]
+    [(2, 5), (3, 3), (4, 4)]
+    """
 
     def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset: ...
 

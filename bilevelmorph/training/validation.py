@@ -22,6 +22,17 @@ class Validation:
         source: Prepares the scans as in training.
         pairs: With label maps.
         labels: Foreground values; those of each pair by default.
+
+    >>> import tempfile
+    >>> from bilevelmorph.networks import StillNetwork
+    >>> from bilevelmorph.volumes.pairs import Subject
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Subject(Path(folder, "scan.npy"), Path(folder, "labels.npy"))
+    ...     for file in (scan.image, scan.labels):
+    ...         np.save(file, np.eye(16, dtype=np.uint8))
+    ...     pairs = [Pair(scan, scan)]
+    ...     Validation(PairSource(pairs=pairs), pairs, [1])(StillNetwork(2))
+    {'val_dice': 1.0, 'val_folding': 0.0}
     """
 
     def __init__(self, source: PairSource, pairs: Sequence[Pair], labels: Sequence[int] | None) -> None:

@@ -20,6 +20,10 @@ class BidsName(NamedTuple):
     Attributes:
         entities: ``{"sub": "01", "ses": "a", ...}`` in their order.
         suffix: Such as ``"T1w"``.
+
+    >>> name = BidsName.of("sub-01_T1w.nii.gz")
+    >>> name.entities["sub"], name.suffix
+    ('01', 'T1w')
     """
 
     entities: dict[str, str]

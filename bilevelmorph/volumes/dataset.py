@@ -35,6 +35,15 @@ class PairSource:
 
     Raises:
         InputError: Too few scans, or scans that cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scans = [Subject(Path(folder, name)) for name in ("a.npy", "b.npy", "c.npy")]
+    ...     for scan in scans:
+    ...         np.save(scan.image, np.eye(9))
+    ...     source = PairSource(scans)
+    >>> source.shape, source.draw(step=7) == source.draw(step=7)
+    ((16, 16), True)
     """
 
     def __init__(

@@ -23,6 +23,10 @@ class RemoteSet:
         url: Of the archive.
         checksum: ``"md5:..."`` or ``"sha256:..."``.
         splits: JSON that becomes its dataset.json: which scans are for what.
+
+    >>> hippocampus = SETS["hippocampus"]
+    >>> read_json(hippocampus.splits, "splits")["labels"]["1"]
+    'anterior'
     """
 
     url: str

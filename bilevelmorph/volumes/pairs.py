@@ -37,7 +37,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two subjects in their roles."""
+    """Two subjects in their roles.
+
+    >>> pair = Pair(moving=Subject(Path("a.nii.gz")), fixed=Subject(Path("b.nii.gz")))
+    >>> pair.fixed.name
+    'b.nii.gz'
+    """
 
     moving: Subject
     fixed: Subject
@@ -127,6 +132,10 @@ class DatasetFolder:
             `landmarksTr` (a CSV file ``x,y,z`` a scan: millimetres, the same
             points in the same order everywhere).
         content: The parsed file.
+
+    >>> folder = DatasetFolder(Path("scans"), {"labels": {"0": "background", "2": "tail", "1": "head"}})
+    >>> folder.name, folder.labels
+    ('scans', [1, 2])
     """
 
     root: Path

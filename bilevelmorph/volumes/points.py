@@ -19,6 +19,10 @@ class Points(NamedTuple):
     Attributes:
         positions: ``[P, N]`` float64, as written.
         rows: Every column of every line, in the order of the file, as text.
+
+    >>> points = Points(np.array([[1.5, 2.0]]), [{"name": "apex", "x": "1.5", "y": "2"}])
+    >>> points.rows[0]["name"], points.positions[0].tolist()
+    ('apex', [1.5, 2.0])
     """
 
     positions: np.ndarray

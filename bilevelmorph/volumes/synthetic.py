@@ -27,6 +27,11 @@ class SyntheticSource:
         amplitude: Largest standard deviation of the velocities in voxels.
 
     Reference: after Hoffmann et al., SynthMorph, TMI 2022.
+
+    >>> source = SyntheticSource((16, 16, 16))
+    >>> batch = source.dataset(0, 10, batch_size=2).element_spec[1]
+    >>> batch["moving"].shape.as_list(), batch["moving_target"].shape.as_list()
+    ([2, 16, 16, 16, 1], [2, 16, 16, 16, 3])
     """
 
     channels = 1
