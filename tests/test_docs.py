@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import re
 import shlex
 import subprocess
@@ -101,6 +103,17 @@ def test_command_lines_are_understood(line):
     command_module(words[0]).add_arguments(parser)
     _, unknown = parser.parse_known_args(words[1:])
     assert not unknown
+
+
+def test_everything_of_voxelmorph_has_a_row():
+    """Every layer, network and loss that is installed."""
+    page = (ROOT / "docs" / "voxelmorph.md").read_text(encoding="utf-8")
+    said = set(re.findall(r"`(\w+)(?:\([^)]*\))?(?:\.py)?`", page))
+    for part in ("layers", "networks", "losses"):
+        module = importlib.import_module(f"voxelmorph.tf.{part}")
+        there = {n for n, x in vars(module).items() if inspect.isclass(x) and x.__module__ == module.__name__}
+        assert there
+        assert there <= said, f"{part}: {there - said}"
 
 
 def test_links_lead_somewhere():

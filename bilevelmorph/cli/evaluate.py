@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=0, help="draws of a probabilistic model; adds uncertainty_mm")
     add("--out", help="CSV, one row a pair; a JSON summary is written beside it")
     add("--save-moved", help="folder for the warped label maps")
-    add("--gpu", default="0", help="GPU number; -1 for the CPU")
+    add("-g", "--gpu", default="0", help="GPU number; -1 for the CPU")
     add("--quiet", action="store_true", help="no progress bar")
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="form of the warp: voxels, or millimetres as of ITK and ANTs; auto tells by its axes",
     )
     add("--interp", choices=("linear", "nearest"), help="overrides what the kind decides")
-    add("--gpu", default="0", help="accepted for VoxelMorph's sake; warping a file runs on the CPU")
+    add("-g", "--gpu", default="0", help="accepted for VoxelMorph's sake; warping a file runs on the CPU")
 
 
 def run(options: argparse.Namespace) -> None:
