@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scans import write_scans
 from scipy.ndimage import gaussian_filter
 
 from bilevelmorph.cli.main import COMMANDS, command_module, main
 from bilevelmorph.networks import PropagationNetwork
-from bilevelmorph.volumes import Volume, save_volume
+from bilevelmorph.volumes import Volume, load_volume, save_volume
 from bilevelmorph.volumes.pairs import DatasetFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +107,51 @@ def test_command_lines_are_understood(line):
     command_module(words[0]).add_arguments(parser)
     _, unknown = parser.parse_known_args(words[1:])
     assert not unknown
+
+
+RUN = ("README.md", "docs/files.md", "docs/first.md", "docs/tuning.md-1")
+SHORT = ["--epochs", "1", "--steps-per-epoch", "1", "--gpu", "-1"]
+
+
+def runnable():
+    """Of the pages for everybody: what registers, warps and trains, not what takes hours or downloads."""
+    kinds = ("register", "warp", "warp-points", "train", "evaluate")
+    return [c for c in commands() if c.id.startswith(RUN) and c.values[0].split()[1] in kinds]
+
+
+@pytest.fixture(scope="module")
+def place(files, tmp_path_factory):
+    """Where the command lines of a page find what they name, and leave what the next one needs."""
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("a.nii.gz", "b.nii.gz", "warp.nii.gz"):
+        shutil.copy(files / name, folder / name)
+    grid = load_volume(folder / "a.nii.gz")
+    labels = (grid.data > np.median(grid.data)).astype(np.uint8)
+    save_volume(folder / "a_labels.nii.gz", Volume(labels, grid.affine, "labels"))
+    (folder / "fixed.csv").write_text("x,y,z\n-10,-9,8\n", encoding="utf-8")
+    (folder / "runs").mkdir()
+    (folder / "DIR").mkdir()
+    write_scans(folder / "DIR")
+    table = json.loads((folder / "DIR" / "dataset.json").read_text(encoding="utf-8"))
+    table["registration_test"] = table["registration_val"]
+    (folder / "DIR" / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.usefixtures("plain_graphs")
+@pytest.mark.parametrize("line", runnable())
+def test_command_lines_run(line, place, monkeypatch):
+    """As they stand; training for one step."""
+    monkeypatch.chdir(place)
+    words = shlex.split(line, comments=True)[1:]
+    if words[0] == "train":
+        words += SHORT
+    assert main(words) == 0
+    written = [
+        v for k, v in pairwise(words) if k in ("--moved", "--warp", "--figure", "--out", "--model-dir")
+    ]
+    assert written
+    assert all(Path(name).exists() for name in written)
 
 
 def test_everything_of_voxelmorph_has_a_row():
