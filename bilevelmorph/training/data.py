@@ -109,10 +109,10 @@ def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str,
     supervised, scored = bool(config.dice_weight), config.bilevel and config.upper == "dice"
     if (supervised or scored) and not values:
         raise fail(str(folder.root), "no labels in dataset.json", "their values, which Dice needs")
-    source = PairSource(subjects, **options, labels=values if supervised else ())
+    source = PairSource(subjects, folder.pairs("train"), **options, labels=values if supervised else ())
     if supervised:
-        _need_labels(subjects)
-        _check_labels(source, subjects, values, "training")
+        _need_labels(source.everyone)
+        _check_labels(source, source.everyone, values, "training")
     pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
     if not pairs:
         if config.bilevel:

@@ -173,12 +173,12 @@ class DatasetFolder:
             return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
 
     def pairs(self, split: str) -> list[Pair]:
-        """The registration pairs of a split; for training, none are fixed beforehand."""
+        """The registration pairs of a split; for training there need not be any: then scans are drawn."""
         one_of("split", split, SPLITS)
         key = f"registration_{split}"
         with self._parsing(key):
             entries = self.content.get(key, [])
-            if not entries:
+            if not entries and split != "train":
                 raise fail(str(self.root), f"no {key} in dataset.json", "a list of pairs")
             return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
 

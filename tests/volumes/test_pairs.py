@@ -160,6 +160,15 @@ def test_dataset_folder(tmp_path, entries):
     assert folder.pairs("val") == [Pair(subject(tmp_path, 2), subject(tmp_path, 3))]
 
 
+def test_training_pairs_need_not_be_named(tmp_path):
+    folder = dataset(tmp_path, training=["s1", "s2"])
+    assert folder.pairs("train") == []
+    named = {"registration_train": [{"moving": "s1", "fixed": "s2"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(named), encoding="utf-8")
+    folder = DatasetFolder.open(tmp_path)
+    assert folder.pairs("train") == [Pair(subject(tmp_path, 1), subject(tmp_path, 2))]
+
+
 def test_test_scans_in_a_folder_of_their_own(tmp_path):
     """Learn2Reg keeps them in imagesTs; what is named with its folder is looked for there."""
     for part in ("imagesTr", "imagesTs", "labelsTr", "labelsTs"):
