@@ -245,6 +245,13 @@ class CellNetwork(RegistrationNetwork):
                 if hasattr(mixture, "heat"):
                     mixture.heat.assign(value)
 
+    def share(self, operation: str) -> float:
+        """Of an operation in the mixtures that have it, on average."""
+        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
+        mixtures = [layer for c in cells for layer in c.choices if operation in layer.operations]
+        found = [float(m.probabilities[m.operations.index(operation)]) for m in mixtures]
+        return float(np.mean(found)) if found else 0.0
+
     def entropy(self) -> float:
         """How undecided the mixtures are, on average: 1 at the start of a search, 0 when all is chosen."""
         cells = [*self.encoder.cells, *(s.cell for s in self.stages)]

@@ -82,15 +82,12 @@ class _Trajectory(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         cells, last = self.trainer.cells, (self.trainer.search or [{}])[-1]
         genotype = cells.genotype()
-        chosen = [
-            name for part in (genotype.features, genotype.deformation) for c in part.values() for name in c
-        ]
         self.rows.append(
             {
                 "epoch": epoch + 1,
                 "entropy": round(cells.entropy(), 6),
                 "cost": round(last.get("cost", 1.0), 6),
-                "skips": chosen.count("skip") / len(chosen),
+                "skips": round(cells.share("skip"), 6),
                 **{f"weight_{k}": round(v, 6) for k, v in self.trainer.weights.numbers().items()},
                 **{f"F{s}": " ".join(c) for s, c in sorted(genotype.features.items())},
                 **{f"D{s}": " ".join(c) for s, c in sorted(genotype.deformation.items())},

@@ -110,6 +110,17 @@ def test_the_architecture_has_gradients_and_is_left_alone_by_training():
     assert all(np.abs(s).max() > 0 for s in slopes)
 
 
+def test_shares_of_an_operation():
+    """Equal at first, however many there are; all, where everything is decided for it."""
+    network = space()
+    assert network.share("skip") == pytest.approx(1 / len(OPERATIONS))
+    assert network.share("conv7") == 0
+    for cell in (*network.encoder.cells, *(s.cell for s in network.stages)):
+        for layer in cell.choices:
+            layer.alpha.assign(DECIDED * np.eye(len(OPERATIONS))[0])
+    assert network.share("skip") == pytest.approx(1)
+
+
 def test_cost_falls_along_its_gradient():
     network = space()
     values = [v.value for v in network.architecture]
