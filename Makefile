@@ -13,11 +13,8 @@ JOBS ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
 
-# What takes longest begins first, so that no process is left with it at the end.
-SLOW = tests/test_docs.py tests/test_docstrings.py tests/training tests/search tests/networks
-
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(SLOW) tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

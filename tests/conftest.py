@@ -13,6 +13,13 @@ import numpy as np
 import pytest
 from scans import write_scans
 
+# What takes longest begins first, so that no process is left with it at the end.
+SLOW = ("test_docs.py", "test_docstrings.py", "training", "search", "networks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(part in item.path.parts for part in SLOW))
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
