@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     """Register one pair, or all of a list."""
     if options.bids and not options.out:
         raise fail("--bids", "no --out", "--out DIR beside it")
+    if options.out and Path(options.out).is_file():
+        raise fail("--out", f"the file {options.out}", "a folder")
     return _many(options) if options.pairs else _one(options)
 
 

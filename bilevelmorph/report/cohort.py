@@ -105,8 +105,6 @@ def _row(job: dict[str, Any], errors: dict[str, str]) -> dict[str, Any]:
 
 
 def _check_settings(settings: dict[str, Any], folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise fail("--out", f"the file {folder}", "a folder, new or of this cohort")
     path = folder / "settings.json"
     begun = any(folder.glob("pairs/*.json"))
     if begun and path.is_file() and read_json(path, "settings") != _kept(settings):

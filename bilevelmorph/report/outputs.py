@@ -87,8 +87,6 @@ class Outputs:
         """
         wanted = ["moved", "warp", "jacobian", "figure", *(["moved_seg"] if seg else [])]
         wanted += ["uncertainty"] if samples else []
-        if Path(folder).exists() and not Path(folder).is_dir():
-            raise fail("--out", f"the file {folder}", "a folder")
         if bids:
             place, names = bids_folder(folder, moving), bids_names(moving, fixed)
         else:

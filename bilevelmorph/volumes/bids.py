@@ -76,8 +76,6 @@ def space_of(fixed: str | Path) -> str:
         entities = BidsName.of(fixed).entities
         if "tpl" in entities:
             return re.sub(r"\W", "", entities["tpl"])
-        if "sub" in entities:
-            return re.sub(r"[^a-zA-Z0-9]", "", Path(fixed).name.split(".")[0])
     return re.sub(r"[^a-zA-Z0-9]", "", Path(fixed).name.split(".")[0]) or "fixed"
 
 
