@@ -21,9 +21,9 @@ from bilevelmorph.volumes.tables import read_rows
 BASE = {"lr": 1e-3, "lr_schedule": "cosine", "lambda_weight": 1.0, "seed": 7}
 BILEVEL = {
     "bilevel": True,
-    "strategy": "one-step-differences",
-    "upper_lr": 0.05,
-    "upper_every": 5,
+    "strategy": "aligned",
+    "upper_lr": 0.02,
+    "upper_every": 2,
     "warmup": 100,
 }
 VARIANTS = {

@@ -1,9 +1,10 @@
 """Hand-made networks of cells against searched ones: one data set, one training budget.
 
-Trains All-1-Conv to All-7-Conv with loss weights by hand, and from the folder of a
-search the best random candidate and what the gradients found, each with its own loss
-weights; scores all on validation and test pairs and prints a table. Rows that are there
-are not made again. Everything is done by the commands that it prints.
+Trains All-1-Conv to All-7-Conv and a VoxelMorph network (VM) with loss weights by hand,
+and from the folder of a search the best random candidate and what the gradients found,
+each with its own loss weights, and VM with those; scores all on validation or test pairs
+and prints a table, and what the search cost beside a training. Rows that are there are
+not made again. Everything is done by the commands that it prints.
 Run: python benchmarks/autoreg.py --data DIR --out DIR [--search DIR] -- FLAGS OF train
 """
 
@@ -41,11 +42,13 @@ def by_hand(folder: Path, only: list[str]) -> dict[str, list[str]]:
             path = folder / f"{name}.json"
             Genotype.uniform(operation, SCALES, LAYERS, FILTERS).save(path)
             rows[name] = ["--genotype", str(path)]
+    if not only or "VM" in only:
+        rows["VM"] = ["--network", "vxm"]
     return rows
 
 
-def searched(folder: Path, out: Path) -> dict[str, list[str]]:
-    """Flags of the best random candidate and of what gradients found, from a finished search."""
+def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """From a finished search: flags of the best random candidate and of what gradients found; seconds."""
     from bilevelmorph.search.config import SearchConfig
     from bilevelmorph.search.run import search
 
@@ -58,7 +61,8 @@ def searched(folder: Path, out: Path) -> dict[str, list[str]]:
             weights = out / f"{name}-weights.json"
             write_json(weights, dict(found.weights))
             rows[name] = ["--genotype", str(out / f"{name}.json"), "--loss-weights", str(weights)]
-    return rows
+    rows["VM + AutoReg"] = ["--network", "vxm", "--loss-weights", str(out / "AutoReg-weights.json")]
+    return rows, result.seconds
 
 
 def main() -> None:
@@ -73,8 +77,10 @@ def main() -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     rows = by_hand(out, options.rows)
+    seconds: dict[str, float] = {}
     if options.search:
-        rows |= searched(Path(options.search), out)
+        more, seconds = searched(Path(options.search), out)
+        rows |= more
     columns = [
         "network",
         *(f"Dice, {s} (s.d.)" for s in options.splits),
@@ -84,7 +90,7 @@ def main() -> None:
     ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for name, flags in rows.items():
-        run = out / name
+        run = out / name.replace(" + ", "-")
         if not (run / "done").is_file():
             train = ["train", "--data", options.data, *flags, *options.flags, "--model-dir", run, "--resume"]
             command(*train, "--quiet")
@@ -102,6 +108,10 @@ def main() -> None:
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     print("\n".join(["", *lines]))
+    if seconds:
+        spent, once = seconds["gradient"] + seconds["trial"], cost(out / "AutoReg")
+        print(f"search {spent:.0f} s, {spent / once:.2f} times a training of {once:.0f} s")
+        print(f"random candidates beside it {seconds.get('tuner-random', 0.0):.0f} s")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bilevelmorph.volumes.tables import read_rows
 
-STARTS = (0.1, 1.0, 10.0)
+STARTS = (10.0, 0.1, 1.0)
 NETWORK = {
     "network": "propagation",
     "scales": (8, 4),
@@ -53,17 +53,19 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
     parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
-    parser.add_argument("--epochs", type=int, default=8, help="bilevel epochs of 100 steps")
-    parser.add_argument("--strategy", default="one-step-differences")
-    parser.add_argument("--upper-lr", type=float, default=0.02)
+    parser.add_argument("--epochs", type=int, default=10, help="bilevel epochs of 100 steps")
+    parser.add_argument("--strategy", default="aligned")
+    parser.add_argument("--ema", type=float, default=0.98, help="of the network's weights")
+    parser.add_argument("--upper-lr", type=float, default=0.03)
     parser.add_argument("--upper-every", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--only", choices=("dice", "weighted"), nargs="*", default=("dice", "weighted"))
     options = parser.parse_args()
     out = Path(options.out)
     common = {"data": options.data, "val_pairs": 40, "val_every": 3}
     warm = train_once(out / "warm", **common, lambda_weight=1.0, lr=1e-3, epochs=options.warm_epochs)
     runs = {}
-    for upper in ("dice", "weighted"):
+    for upper in options.only:
         for start in STARTS:
             runs[upper, start] = train_once(
                 out / f"{upper}_{start:g}",
@@ -71,6 +73,8 @@ def main() -> None:
                 load_weights=str(warm / f"{options.warm_epochs:04d}.keras"),
                 lambda_weight=start,
                 lr=options.lr,
+                lr_schedule="cosine",
+                ema=options.ema,
                 epochs=options.epochs,
                 bilevel=True,
                 upper=upper,
@@ -82,11 +86,14 @@ def main() -> None:
             )
     from bilevelmorph.report.trajectories import trajectory_figure
 
-    for upper, title in (("dice", "tuned for Dice"), ("weighted", "the papers' upper loss, weights inside")):
+    titles = {"dice": "tuned for Dice", "weighted": "the papers' upper loss, weights inside"}
+    for upper in options.only:
         tables = {f"from {s:g}": runs[upper, s] / "weights.csv" for s in STARTS}
-        trajectory_figure(out / f"{upper}.png", tables, title)
+        trajectory_figure(out / f"{upper}.png", tables, titles[upper])
         ends = [last(runs[upper, s])["weight_regularity"] for s in STARTS]
-        print(f"{title}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}")
+        print(
+            f"{titles[upper]}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}"
+        )
 
 
 if __name__ == "__main__":

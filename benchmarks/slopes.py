@@ -1,29 +1,74 @@
-"""Where does a one-step hypergradient point, and does it depend on the learning rate?
+"""Which one-step hypergradient points towards the better weight, and how much of it is noise?
 
-At networks that `ablation.py` trained with a weight of regularity, the slope of the
-upper loss by the logarithm of that weight, over single pairs: as training goes on at
-two learning rates, the higher of which keeps the network noisier. The weight itself
-stays. Runs that are already there are not run again.
+Networks that `ablation.py` trained with weight 1 and weight 10 are trained a little
+further, and stay where their moving average is. There, for single pairs, the gradient of
+the upper loss and that of the weighted regularity are taken; their products are what the
+logarithm of the weight is moved by. Every validation pair meets every training pair, so
+that the mean is known well; the spread of single products says how many calls an upper
+step has to average over. With Adam's preconditioner in between, or without.
 Run: python benchmarks/slopes.py --data DIR --ablation DIR --out DIR
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import tensorflow as tf
 from self_tuning import train_once
 
-from bilevelmorph.volumes.tables import read_rows
-
 # Folders of the ablation by the weight that they were trained with.
-TRAINED = {10.0: "07", 1.0: "00"}
-RATES = (1e-3, 1e-4)
-WARM, COUNTED = 100, 100
+TRAINED = {1.0: "00", 10.0: "07"}
+
+
+def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the upper loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
+    from bilevelmorph.bilevel import Adam
+    from bilevelmorph.config import TrainingConfig
+    from bilevelmorph.training.data import open_data
+    from bilevelmorph.training.run import make_trainer, prepare
+    from bilevelmorph.training.state import restore_state
+
+    # As a bilevel run, for the pairs and the criterion of the upper level.
+    config = TrainingConfig.load(folder / "config.json")
+    config = dataclasses.replace(config, load_weights=str(folder / "0001.keras"), bilevel=True)
+    data = open_data(config)
+    run = prepare(config, data.source)
+    trainer: Any = make_trainer(config, run.network, run.energy)
+    single = make_trainer(dataclasses.replace(config, bilevel=False), run.network, run.energy)
+    restore_state(folder / "0001.keras", single.state_variables)
+    adam, state = Adam.of_keras(single.optimizer, single.variables)
+    variables = [v.value for v in single.variables]
+
+    def flat(loss: tf.Tensor, tape: tf.GradientTape) -> tf.Tensor:
+        found = tape.gradient(loss, variables, unconnected_gradients="zero")
+        return tf.concat([tf.reshape(g, [-1]) for g in found], 0)
+
+    @tf.function
+    def lower(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        batch = trainer.prepare(step, batch)
+        with tf.GradientTape() as tape:
+            loss = weight * trainer.objective(batch)[1]["regularity"]
+        return flat(loss, tape)
+
+    @tf.function
+    def upper(held: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            fields = trainer.network.fields(held["moving"], held["fixed"], training=False)
+            loss = trainer.upper(fields, held)
+        return flat(loss, tape)
+
+    first = config.steps_per_epoch
+    below = [lower(*x).numpy() for x in data.source.dataset(first, first + pairs, 1)]
+    above = [upper(held).numpy() for _, held in data.upper.dataset(first, first + pairs, 1)]
+    lengths = adam.precondition([tf.ones_like(v) for v in variables], state)
+    return np.array(above), np.array(below), np.concatenate([np.ravel(x) for x in lengths])
 
 
 def main() -> None:
@@ -31,33 +76,32 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--ablation", required=True, help="folder that ablation.py made with --epochs 8")
     parser.add_argument("--out", required=True)
+    parser.add_argument("--pairs", type=int, default=120)
     options = parser.parse_args()
+    print("| weight | step | mean / standard error | | one pair and one pair | all pairs and one pair |")
+    print("|---|---|---|---|---|---|")
     for weight, name in TRAINED.items():
-        for rate in RATES:
-            run = train_once(
-                Path(options.out) / f"{weight:g}_{rate:g}",
-                data=options.data,
-                val_pairs=40,
-                val_every=9,
-                load_weights=str(Path(options.ablation) / name / "0008.keras"),
-                lambda_weight=weight,
-                lr=rate,
-                epochs=1,
-                steps_per_epoch=WARM + COUNTED,
-                bilevel=True,
-                strategy="one-step-differences",
-                upper_lr=1e-6,
-                upper_every=1,
-                warmup=WARM,
-                freeze=("similarity",),
-                seed=11,
-            )
-            slopes = np.array([float(row["slope_regularity"]) for row in read_rows(run / "weights.csv")])
-            error = slopes.std() / np.sqrt(len(slopes))
-            way = "up" if slopes.mean() < 0 else "down"
-            print(
-                f"weight {weight:g}, lr {rate:g}: {slopes.mean():.2e} (s.e. {error:.1e}), {way}", flush=True
-            )
+        run = train_once(
+            Path(options.out) / f"{weight:g}",
+            data=options.data,
+            val_pairs=40,
+            load_weights=str(Path(options.ablation) / name / "0008.keras"),
+            lambda_weight=weight,
+            lr=1e-3,
+            ema=0.98,
+            epochs=1,
+            steps_per_epoch=300,
+            seed=11,
+        )
+        above, below, lengths = gradients(run, weight, options.pairs)
+        for step, scale in (("gradient descent", 1.0), ("Adam", lengths)):
+            products = -(above * scale) @ below.T
+            by_upper, by_lower = products.mean(1), products.mean(0)
+            error = np.sqrt((by_upper.var() + by_lower.var()) / options.pairs)
+            mean = products.mean()
+            way = "up" if mean < 0 else "down"
+            single, averaged = abs(mean) / products.std(), abs(mean) / by_lower.std()
+            print(f"| {weight:g} | {step} | {mean / error:.1f} | {way} | {single:.2f} | {averaged:.2f} |")
 
 
 if __name__ == "__main__":

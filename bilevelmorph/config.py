@@ -52,6 +52,7 @@ class TrainingConfig:
     lr: float = 1e-4
     lr_schedule: str = "constant"
     clip_norm: float = 0.0
+    ema: float | None = None
     alternate: int = 0
     # network
     network: str = "vxm"
@@ -94,6 +95,15 @@ class TrainingConfig:
     freeze: tuple[str, ...] = ("similarity",)
     upper_features: int = 0
     upper_part: str = "features"
+
+    @property
+    def momentum_of_average(self) -> float:
+        """Of the moving average of the network's weights; 0 for none.
+
+        >>> TrainingConfig(bilevel=True).momentum_of_average, TrainingConfig().momentum_of_average
+        (0.98, 0.0)
+        """
+        return (0.98 if self.bilevel else 0.0) if self.ema is None else self.ema
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

@@ -1,6 +1,7 @@
 """Bilevel optimisation of anything that TensorFlow differentiates; knows nothing of images."""
 
 from bilevelmorph.bilevel.adam import Adam
+from bilevelmorph.bilevel.aligned import Aligned
 from bilevelmorph.bilevel.conjugate_gradient import ConjugateGradient
 from bilevelmorph.bilevel.first_order import FirstOrder
 from bilevelmorph.bilevel.gradient_descent import GradientDescent
@@ -20,11 +21,13 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "truncated": Truncated,
     "neumann": Neumann,
     "conjugate-gradient": ConjugateGradient,
+    "aligned": Aligned,
 }
 
 __all__ = [
     "STRATEGIES",
     "Adam",
+    "Aligned",
     "BilevelProblem",
     "ConjugateGradient",
     "FirstOrder",

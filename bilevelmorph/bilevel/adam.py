@@ -53,7 +53,7 @@ class Adam(InnerOptimizer):
         """
         if type(optimizer).__name__ != "Adam" or optimizer.amsgrad:
             raise fail("inner optimiser", type(optimizer).__name__, "Adam without amsgrad")
-        for name in ("clipnorm", "clipvalue", "weight_decay", "use_ema"):
+        for name in ("clipnorm", "clipvalue", "weight_decay"):
             if getattr(optimizer, name):
                 raise fail("inner optimiser", f"Adam with {name}", "Adam with global_clipnorm at most")
         adam = cls(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,6 +21,9 @@ class InnerOptimizer(ABC):
     >>> [round(float(v), 4) for v in inner.step_transposed(w, g, state, [tf.constant(1.0)])]
     [0.1]
     """
+
+    # Step length, a number or a tensor.
+    rate: Any
 
     @abstractmethod
     def initial_state(self, values: Tensors) -> Tensors:

@@ -8,6 +8,7 @@ the lower problem.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -21,7 +22,8 @@ Tensors = list[tf.Tensor]
 class Strategy(ABC):
     """A way to differentiate through the lower problem.
 
-    Calling it leaves the variables as they were.
+    Calling it leaves the variables as they were. One that remembers something
+    from call to call keeps it in `variables`.
 
     >>> from bilevelmorph.bilevel import ConjugateGradient, FirstOrder
     >>> w, a = tf.Variable(3.0), tf.Variable(3.0)
@@ -29,6 +31,11 @@ class Strategy(ABC):
     >>> [round(float(s(problem).gradients[0]), 4) for s in (FirstOrder(), ConjugateGradient())]
     [0.0, 6.0]
     """
+
+    variables: Sequence[Any] = ()
+
+    def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most keep nothing)
+        """Make what is kept between calls, for these lower variables."""
 
     @abstractmethod
     def __call__(self, problem: BilevelProblem) -> Hypergradient:

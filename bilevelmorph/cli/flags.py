@@ -16,6 +16,7 @@ STRATEGIES = (
     "truncated",
     "neumann",
     "conjugate-gradient",
+    "aligned",
 )
 # Those of `bilevelmorph.volumes.warps`; likewise.
 WARP_FORMATS = ("voxelmorph", "itk")
@@ -100,6 +101,12 @@ def optimisation_flags(
         help="propagation: that many steps of the features, as many of the deformation; 0 for both at once",
     )
     add("--clip-norm", type=float, default=d.clip_norm, help="largest norm of the gradient; 0 for any")
+    add(
+        "--ema",
+        type=float,
+        help="momentum of a moving average of the network's weights, which is what is validated and saved, "
+        "and where loss weights are tuned (default: 0.98 with --bilevel, else 0 for none)",
+    )
 
 
 def network_flags(parser: argparse.ArgumentParser, d: TrainingConfig, only: Collection[str] = ()) -> None:

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     bilevel_flags(parser, d, ("--strategy", "--upper-lr", "--upper-every", "--freeze"))
 
-    optimisation_flags(parser, d, ("--batch-size", "--steps-per-epoch", "--lr", "--clip-norm"))
+    optimisation_flags(parser, d, ("--batch-size", "--steps-per-epoch", "--lr", "--clip-norm", "--ema"))
     objective_flags(parser, d, (*_OBJECTIVE, "--loss-weights"))
 
 

@@ -20,7 +20,7 @@ from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.latency import operation_costs
 from bilevelmorph.training.data import TrainingData
 from bilevelmorph.training.recorder import Recorder
-from bilevelmorph.training.run import augmentation_of, make_energy, make_optimizer
+from bilevelmorph.training.run import augmentation_of, make_energy, make_optimizer, make_upper_optimizer
 from bilevelmorph.training.search_trainer import SearchTrainer
 from bilevelmorph.training.state import newest_checkpoint, restore_state
 from bilevelmorph.training.upper_objective import UpperObjective
@@ -174,7 +174,7 @@ def _make_trainer(config: SearchConfig, data: TrainingData, network: CellNetwork
         make_optimizer(plan),
         UpperObjective(kind, config.window, guarded=True),
         STRATEGIES[config.strategy](),
-        keras.optimizers.Adam(config.upper_lr),
+        make_upper_optimizer(plan),
         config.upper_every,
         architecture_optimizer=keras.optimizers.Adam(config.architecture_lr),
         architecture_every=config.architecture_every,

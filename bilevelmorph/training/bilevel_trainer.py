@@ -70,7 +70,9 @@ class BilevelTrainer(Trainer):
         """Set how both levels are moved.
 
         Args:
-            optimizer: Keras's Adam, of the network's weights.
+            optimizer: Keras's Adam, of the network's weights. With `use_ema` the loss
+                weights are tuned at the moving average, where the noise of single pairs
+                does not speak for more regularity.
             upper: What the loss weights are tuned for; Dice of warped labels by default.
             strategy: How to differentiate through training; `OneStep` by default.
             upper_optimizer: Of the logarithms of the loss weights; Adam(0.02) by default.
@@ -130,6 +132,9 @@ class BilevelTrainer(Trainer):
     def set_levels(self, levels: Sequence[Level]) -> None:
         """Set what is moved above the network, each by its own criterion."""
         self.levels = list(levels)
+        for level in self.levels:
+            if level.strategy is not None:
+                level.strategy.build([v.value for v in self.variables])
         self._level_steps = {
             level.name: compile_step(partial(self._level_step, level)) for level in self.levels
         }
@@ -185,7 +190,9 @@ class BilevelTrainer(Trainer):
         else:
             inner, state = Adam.of_keras(self.optimizer, self.variables)
             below = [v.value for v in self.variables]
+            self.exchange_averages(self._optimizers)
             result = level.strategy(BilevelProblem(below, above, lower, upper, inner, state))
+            self.exchange_averages(self._optimizers)
         level.update(result.gradients, result.status == CONVERGED)
         slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in level.named(result.gradients)}
         return {"upper": result.upper_loss, "status": result.status, "residual": result.residual, **slopes}

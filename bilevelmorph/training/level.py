@@ -75,7 +75,8 @@ class Level:
     @property
     def state_variables(self) -> list[Any]:
         """What a checkpoint has to hold of it."""
-        return [*self.optimizer.variables, *self.variables]
+        kept = self.strategy.variables if self.strategy else ()
+        return [*self.optimizer.variables, *self.variables, *kept]
 
     def is_due(self, step: int) -> bool:
         """Whether it moves after this lower step, counted from 0."""
@@ -91,7 +92,7 @@ class Level:
 
     def update(self, gradients: Sequence[tf.Tensor], good: tf.Tensor) -> None:
         """Move the variables; where the gradients are no good nothing moves, nor do Adam's averages."""
-        touched = [v.value for v in self.state_variables]
+        touched = [v.value for v in (*self.optimizer.variables, *self.variables)]
         kept = [tf.identity(v) for v in touched]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         # A zero gradient would still move Adam, so the values are put back.

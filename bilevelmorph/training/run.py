@@ -182,7 +182,7 @@ def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: E
         make_optimizer(config),
         UpperObjective(config.upper, config.window, weighted),
         STRATEGIES[config.strategy](),
-        keras.optimizers.Adam(config.upper_lr),
+        make_upper_optimizer(config),
         config.upper_every,
         config.warmup,
         config.upper_features,
@@ -192,12 +192,24 @@ def make_trainer(config: TrainingConfig, network: RegistrationNetwork, energy: E
 
 
 def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam, at a constant rate or on a cosine down to a hundredth."""
-    rate: Any = config.lr
+    """Adam of the network's weights, at a constant rate or on a cosine down to a hundredth."""
+    steps = config.epochs * config.steps_per_epoch // (2 if config.alternate else 1)
+    momentum = config.momentum_of_average
+    average = {"use_ema": bool(momentum), "ema_momentum": momentum}
+    clip = config.clip_norm or None
+    return keras.optimizers.Adam(_rate(config, config.lr, steps), global_clipnorm=clip, **average)
+
+
+def make_upper_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+    """Adam of the logarithms of the loss weights, whose gradients may be tiny."""
+    steps = (config.epochs * config.steps_per_epoch - config.warmup) // config.upper_every
+    return keras.optimizers.Adam(_rate(config, config.upper_lr, max(1, steps)), epsilon=1e-12)
+
+
+def _rate(config: TrainingConfig, rate: float, steps: int) -> Any:
     if config.lr_schedule == "cosine":
-        steps = config.epochs * config.steps_per_epoch // (2 if config.alternate else 1)
-        rate = keras.optimizers.schedules.CosineDecay(config.lr, steps, alpha=0.01)
-    return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
+        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+    return rate
 
 
 def augmentation_of(config: TrainingConfig) -> Augmentation:
@@ -221,6 +233,8 @@ def check(config: TrainingConfig) -> None:
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True, whole=True)
     for name in ("clip_norm", "augment_affine", "augment_shift", "augment_intensity", "folding_weight"):
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True)
+    if config.ema is not None and not 0 <= config.ema < 1:
+        raise fail("--ema", config.ema, "a number from 0 to below 1, such as 0.99")
     _check_network(config)
     if config.window < 1 or config.window % 2 == 0:
         raise fail("--window", config.window, "an odd number of voxels, such as 9")

@@ -137,7 +137,9 @@ class SearchTrainer(BilevelTrainer):
             return self.energy.total(self.energy.terms(fields, held["moving"], held["fixed"]))
 
         # The exact derivative by the gate's probability: what it is worth with all others as drawn.
+        self.exchange_averages(self._optimizers)
         without, with_it = loss(drawn * (1 - which)), loss(tf.maximum(drawn, which))
+        self.exchange_averages(self._optimizers)
         values = [v.value for v in level.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)

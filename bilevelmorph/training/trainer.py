@@ -86,7 +86,9 @@ class Trainer:
         """Set how the network's weights are moved.
 
         Args:
-            optimizer: A Keras optimizer.
+            optimizer: A Keras optimizer. Where it keeps a moving average of the weights
+                (`use_ema`), the network has that whenever no step is taken: for
+                callbacks at the end of an epoch, and after `fit`.
             alternate: So many steps of the features, then as many of the
                 deformation, each with an optimizer like this one; 0 moves
                 everything at once.
@@ -101,7 +103,7 @@ class Trainer:
         self._optimizers = [optimizer, *(type(optimizer).from_config(config) for _ in groups[1:])]
         for one, group in zip(self._optimizers, groups, strict=True):
             one.build(group)
-        parts = zip(self._optimizers, groups, strict=True)
+        parts = self._parts = list(zip(self._optimizers, groups, strict=True))
         self._steps = [compile_step(partial(self._train_step, one, group)) for one, group in parts]
 
     def fit(
@@ -153,6 +155,7 @@ class Trainer:
     ) -> dict[str, float]:
         began, first = time.perf_counter(), number * steps
         sums: dict[str, list[float]] = {}
+        self._exchange_begun()
         self.begin_epoch(first, steps, batch_size)
         for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
             calls.on_train_batch_begin(done - 1)
@@ -162,8 +165,22 @@ class Trainer:
             for key, value in terms.items():
                 sums.setdefault(key, []).append(value)
             calls.on_train_batch_end(done - 1, terms)
+        self._exchange_begun()
         means = {k: float(np.mean(v)) for k, v in sums.items()}
         return {**means, **self.end_epoch(), "seconds": time.perf_counter() - began}
+
+    def exchange_averages(self, optimizers: Sequence[Any]) -> None:
+        """Exchange the weights and their moving averages in these optimizers; twice is nothing."""
+        for one, group in self._parts:
+            if one in optimizers and one.use_ema:
+                for weight, average in zip(group, one._model_variables_moving_average, strict=True):
+                    kept = tf.identity(weight.value)
+                    weight.assign(average.value)
+                    average.assign(kept)
+
+    def _exchange_begun(self) -> None:
+        # Before its first step an optimizer has no averages yet.
+        self.exchange_averages([one for one in self._optimizers if int(one.iterations) > 0])
 
     def _train_step(
         self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: dict[str, tf.Tensor]
@@ -173,7 +190,8 @@ class Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             loss, terms = self.objective(batch)
-        gradients = tape.gradient(loss, [v.value for v in variables])
+        # Keras averages variables in order, and loses count where a gradient is missing.
+        gradients = tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero")
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **terms}
 

@@ -18,7 +18,7 @@ INNER = {
     "adam": lambda: Adam(0.02),
     "adam-clipped": lambda: Adam(0.02, clip_norm=0.5),
 }
-ALL = {name: strategy() for name, strategy in bilevel.STRATEGIES.items()}
+ALL = bilevel.STRATEGIES
 every_inner = pytest.mark.parametrize("inner", INNER.values(), ids=INNER)
 
 
@@ -100,6 +100,41 @@ def test_differences_agree_with_nested_tapes(inner):
     problem = curved(inner())
     problem.lower_step()
     close(bilevel.OneStepDifferences(1e-4)(problem), bilevel.OneStep()(problem).gradients, 1e-6)
+
+
+@pytest.mark.parametrize("calls", [1, 7])
+def test_aligned_of_ridge(calls, rng):
+    """The derivative of a step of gradient descent at the rate, whatever else Adam would do."""
+    ridge, rate = Ridge(), 0.03
+    w = rng.normal(size=(4, 1))
+    problem, aligned = ridge.problem(Adam(rate), w), bilevel.Aligned(5)
+    for _ in range(calls):
+        result = aligned(problem)
+    close(result, [ridge.indirect(w, rate * ridge.upper_gradient(w))])
+
+
+def test_aligned_averages_over_batches(rng):
+    """Of upper losses that differ from call to call, the later ones count for more."""
+    ridge, memory = Ridge(), 4.0
+    w, shifts = rng.normal(size=(4, 1)), rng.normal(size=(9, 4, 1))
+    problem, aligned = ridge.problem(GradientDescent(0.1), w), bilevel.Aligned(memory)
+    plain = problem.upper_loss
+    for shift in shifts:
+        problem.upper_loss = lambda shift=shift: plain() + tf.reduce_sum(shift * problem.lower_variables[0])
+        result = aligned(problem)
+    shares = (1 - 1 / memory) ** np.arange(len(shifts))[::-1]
+    mean = np.tensordot(shares / shares.sum(), ridge.upper_gradient(w) + shifts, 1)
+    close(result, [ridge.indirect(w, 0.1 * mean)])
+
+
+def test_a_bad_batch_is_reported_and_forgotten():
+    problem, aligned = Ridge().problem(GradientDescent(0.1)), bilevel.Aligned(4)
+    expected = aligned(problem)
+    plain = problem.upper_loss
+    problem.upper_loss = lambda: plain() * np.nan
+    assert aligned(problem).meaning == "not finite"
+    problem.upper_loss = plain
+    close(aligned(problem), expected.gradients)
 
 
 def test_differences_are_of_second_order():
@@ -184,7 +219,7 @@ def test_preconditioned_series_has_the_same_limit():
 def test_variables_stay_where_they_are(name):
     problem = curved(Adam(0.1))
     before = [v.numpy() for v in (*problem.lower_variables, *problem.upper_variables)]
-    ALL[name](problem)
+    ALL[name]()(problem)
     for variable, value in zip((*problem.lower_variables, *problem.upper_variables), before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
@@ -192,8 +227,8 @@ def test_variables_stay_where_they_are(name):
 @pytest.mark.parametrize("name", ALL)
 def test_the_same_in_a_graph(name):
     problem = Ridge(1).problem(GradientDescent(0.02))
-    eager = ALL[name](problem)
-    graph = in_graph(ALL[name], problem)
+    eager = ALL[name]()(problem)
+    graph = in_graph(ALL[name](), problem)
     for a, b in zip(tf.nest.flatten(graph), tf.nest.flatten(eager), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
@@ -204,7 +239,7 @@ def test_not_finite_is_reported(name):
     problem = BilevelProblem(
         [w], [a], lambda: (w - a) ** 2, lambda: w**2 + tf.math.log(-(a**2)), GradientDescent(0.1)
     )
-    result = ALL[name](problem)
+    result = ALL[name]()(problem)
     assert not result.converged
     assert result.meaning == "not finite"
 
@@ -238,11 +273,12 @@ def test_negative_curvature_is_reported():
 
 def test_cost_counts_gradients():
     problem = Ridge().problem(GradientDescent(0.02))
-    costs = {name: int(strategy(problem).cost) for name, strategy in ALL.items()}
+    costs = {name: int(strategy()(problem).cost) for name, strategy in ALL.items()}
     assert costs["first-order"] == 1
     assert costs["one-step"] == 4
-    assert costs["truncated"] == 1 + 3 * ALL["truncated"].steps
-    assert costs["neumann"] == 3 + 2 * ALL["neumann"].terms
+    assert costs["aligned"] == 3
+    assert costs["truncated"] == 1 + 3 * ALL["truncated"]().steps
+    assert costs["neumann"] == 3 + 2 * ALL["neumann"]().terms
     # Four unknowns: conjugate gradients end after four products.
     assert costs["conjugate-gradient"] <= 3 + 2 * 5
 
@@ -254,6 +290,7 @@ def test_cost_counts_gradients():
         (lambda: bilevel.Neumann(-1), "terms"),
         (lambda: bilevel.ConjugateGradient(damping=-1.0), "damping"),
         (lambda: bilevel.OneStepDifferences(0.0), "size"),
+        (lambda: bilevel.Aligned(0.0), "memory"),
         (lambda: GradientDescent(-0.1), "rate"),
     ],
 )

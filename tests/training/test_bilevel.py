@@ -51,7 +51,7 @@ def table(folder, name="log.csv"):
         return [{k: float(v) for k, v in r.items() if v and k != "seconds"} for r in csv.DictReader(stream)]
 
 
-def make_trainer(scans, strategy="one-step", upper="dice", every=1):
+def make_trainer(scans, strategy="one-step", upper="dice", every=1, **adam):
     keras.utils.set_random_seed(0)
     values = config(scans, "unused", upper=upper)
     data = open_data(values)
@@ -60,7 +60,7 @@ def make_trainer(scans, strategy="one-step", upper="dice", every=1):
     energy = Energy("mse", weights=weights)
     trainer = BilevelTrainer(network, energy)
     trainer.compile(
-        keras.optimizers.Adam(1e-3),
+        keras.optimizers.Adam(1e-3, **adam),
         UpperObjective(
             upper,
             5,
@@ -140,6 +140,34 @@ def test_the_hypergradient_is_the_derivative_of_training(scans):
         variable.assign(value)
     result = trainer._level_steps["weights"](*batches[2], held)
     assert float(result["slope_regularity"]) == pytest.approx(expected, rel=0.1, abs=2e-6)
+
+
+def test_with_moving_averages_the_weights_are_tuned_there(scans):
+    trainer, data = make_trainer(scans, "one-step-differences", use_ema=True, ema_momentum=0.8)
+    batches = list(data.source.dataset(0, 4, 1))
+    for step, batch in batches[:3]:
+        trainer._steps[0](step, batch)
+    held = next(iter(data.upper.dataset(0, 1, 1)))[1]
+    level = next(v for v in trainer.levels if v.name == "weights")
+    state = [*trainer.network.trainable_variables, *trainer.optimizer.variables]
+    kept = [np.array(v) for v in state]
+    there = trainer._level_steps["weights"](*batches[3], held)
+    for variable, value in zip(state, kept, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+    log = trainer.weights.variables[0]
+    log.assign(np.log(0.1))
+    trainer.optimizer.use_ema = False
+    here = trainer._level_step(level, *batches[3], held)
+    log.assign(np.log(0.1))
+    averages = trainer.optimizer._model_variables_moving_average
+    for variable, average in zip(trainer.variables, averages, strict=True):
+        variable.assign(average)
+    again = trainer._level_step(level, *batches[3], held)
+    name = "slope_regularity"
+    assert float(there[name]) == pytest.approx(float(again[name]), rel=1e-3)
+    assert float(there["upper"]) == pytest.approx(float(again["upper"]), rel=1e-5)
+    assert float(there["upper"]) != pytest.approx(float(here["upper"]), rel=1e-5)
 
 
 def test_no_retracing_after_the_first_step(scans):

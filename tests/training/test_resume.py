@@ -36,8 +36,9 @@ PROBABILISTIC = {
     "lr": 1e-2,
     "batch_size": 2,
     "use_probs": True,
+    "ema": 0.5,
 }
-FEATURES = {**PROPAGATION, "probabilistic": True, "feature_kl": 0.01, "alternate": 2}
+FEATURES = {**PROPAGATION, "probabilistic": True, "feature_kl": 0.01, "alternate": 2, "ema": 0.5}
 NETWORKS = {"propagation": PROPAGATION, "vxm use_probs": PROBABILISTIC, "probabilistic features": FEATURES}
 
 

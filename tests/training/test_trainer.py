@@ -26,16 +26,17 @@ def fit(request):
     images = tf.random.stateless_uniform([6, 16, 16, 1], [0, 1])
     pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
 
-    def go(**options):
+    def go(use_ema=False, ema_momentum=0.99, **options):
         keras.utils.set_random_seed(0)
+        adam = keras.optimizers.Adam(1e-2, use_ema=use_ema, ema_momentum=ema_momentum)
         network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
         weights = {"similarity": 1.0, "regularity": 0.1}
         if BILEVEL[request.param]:
             trainer = BilevelTrainer(network, Energy("mse", weights=LossWeights(weights, ["similarity"])))
-            trainer.compile(keras.optimizers.Adam(1e-2), UpperObjective("label-free", 5), every=2)
+            trainer.compile(adam, UpperObjective("label-free", 5), every=2)
             return network, trainer.fit(pairs, pairs.take(1), steps_per_epoch=4, **options)
         trainer = Trainer(network, Energy("mse", weights=weights))
-        trainer.compile(keras.optimizers.Adam(1e-2))
+        trainer.compile(adam)
         return network, trainer.fit(pairs, steps_per_epoch=4, **options)
 
     return go
@@ -103,3 +104,30 @@ def test_features_and_deformation_in_turn():
 
     trainer.fit(pairs, steps_per_epoch=4, callbacks=[Watch()])
     assert moved == [[True, False], [False, True]] * 2
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_the_network_has_the_moving_average_between_epochs(fit, momentum):
+    class Weights(keras.callbacks.Callback):
+        def __init__(self):
+            self.first, self.last = [], []
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.first.append([np.array(v) for v in self.model.trainable_variables])
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.last.append([np.array(v) for v in self.model.trainable_variables])
+
+    watch = Weights()
+    network, _ = fit(epochs=2, callbacks=[watch], use_ema=True, ema_momentum=momentum)
+    # Training itself goes on from where it was, in the next epoch too.
+    for before, after in zip(watch.last, watch.first[1:], strict=False):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+    expected = watch.last[0]
+    for weights in watch.last[1:]:
+        pairs = zip(expected, weights, strict=True)
+        expected = [momentum * average + (1 - momentum) * now for average, now in pairs]
+    for one, other, now in zip(expected, network.trainable_variables, watch.last[-1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert not np.array_equal(now, other)
