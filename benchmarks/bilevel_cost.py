@@ -19,7 +19,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-STRATEGIES = ("first-order", "one-step-differences", "one-step")
+STRATEGIES = ("first-order", "aligned", "one-step-differences", "one-step")
 
 
 def parse() -> argparse.Namespace:

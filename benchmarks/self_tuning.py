@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bilevelmorph.volumes.tables import read_rows
 
-STARTS = (10.0, 0.1, 1.0)
+STARTS = (0.1, 1.0, 10.0)
 NETWORK = {
     "network": "propagation",
     "scales": (8, 4),

@@ -88,7 +88,7 @@ class TrainingConfig:
     # bilevel
     bilevel: bool = False
     upper: str = "dice"
-    strategy: str = "one-step"
+    strategy: str = "aligned"
     upper_lr: float = 0.02
     upper_every: int = 5
     warmup: int = 500

@@ -11,7 +11,7 @@ from bilevelmorph.bilevel.hypergradient import Hypergradient
 from bilevelmorph.bilevel.one_step_differences import OneStepDifferences
 from bilevelmorph.bilevel.problem import BilevelProblem
 from bilevelmorph.bilevel.strategy import added, finished
-from bilevelmorph.checks import positive
+from bilevelmorph.checks import fail
 
 
 class Aligned(OneStepDifferences):
@@ -37,7 +37,9 @@ class Aligned(OneStepDifferences):
 
     def __init__(self, memory: float = 20.0, size: float = 0.01) -> None:
         super().__init__(size)
-        self.memory = positive("memory", memory)
+        self.memory = memory
+        if not memory >= 1:
+            raise fail("memory", memory, "1 call or more")
 
     def build(self, variables: Sequence[tf.Variable]) -> None:
         # A mean that begins with nothing is of a share of all; the last says of what share.

@@ -27,7 +27,7 @@ class SearchConfig(TrainingConfig):
     image_loss: str = "ncc"
     window: int = 5
     lambda_weight: float = 1.0
-    strategy: str = "one-step-differences"
+    strategy: str = "aligned"
     upper_lr: float = 0.05
     steps_per_epoch: int = 50
     val_pairs: int = 20

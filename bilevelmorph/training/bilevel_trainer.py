@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.bilevel import Adam, BilevelProblem, OneStep, Strategy
+from bilevelmorph.bilevel import Adam, Aligned, BilevelProblem, Strategy
 from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS, Hypergradient
 from bilevelmorph.bilevel.strategy import finished
 from bilevelmorph.checks import fail, one_of, positive
@@ -74,7 +74,7 @@ class BilevelTrainer(Trainer):
                 weights are tuned at the moving average, where the noise of single pairs
                 does not speak for more regularity.
             upper: What the loss weights are tuned for; Dice of warped labels by default.
-            strategy: How to differentiate through training; `OneStep` by default.
+            strategy: How to differentiate through training; `Aligned` by default.
             upper_optimizer: Of the logarithms of the loss weights; Adam(0.02) by default.
             every: Lower steps for each upper step.
             warmup: Lower steps before the first.
@@ -92,7 +92,7 @@ class BilevelTrainer(Trainer):
             self.weights.variables,
             self.upper,
             upper_optimizer or keras.optimizers.Adam(0.02),
-            strategy or OneStep(),
+            strategy or Aligned(),
             every,
             warmup,
             names=self.weights.names,

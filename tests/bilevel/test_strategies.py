@@ -290,7 +290,7 @@ def test_cost_counts_gradients():
         (lambda: bilevel.Neumann(-1), "terms"),
         (lambda: bilevel.ConjugateGradient(damping=-1.0), "damping"),
         (lambda: bilevel.OneStepDifferences(0.0), "size"),
-        (lambda: bilevel.Aligned(0.0), "memory"),
+        (lambda: bilevel.Aligned(0.5), "memory"),
         (lambda: GradientDescent(-0.1), "rate"),
     ],
 )
