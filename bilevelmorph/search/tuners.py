@@ -6,12 +6,13 @@ import io
 import os
 import socket
 import time
-from collections.abc import Iterable
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.src import utils as kt_utils
 
 from bilevelmorph.checks import fail
 from bilevelmorph.networks.cell_network import CellNetwork
@@ -22,6 +23,7 @@ from bilevelmorph.search.trial import Candidate, candidate_network, ranked, tria
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.training.data import TrainingData
 from bilevelmorph.training.run import make_energy
+from bilevelmorph.volumes.files import replacing
 
 CHIEF_SECONDS = 60.0
 MANY = 100_000
@@ -83,15 +85,16 @@ def tuner_search(
     await_chief()
     clock.begin(kind)
     train = TrialProcess(config)
-    with redirect_stdout(io.StringIO()):  # Keras Tuner tells that it goes on from a file
-        tuner = _make_tuner(_Space(config, data, train), kind, folder)
-    if not is_worker():
-        _stop_in_time(tuner.oracle, clock, budget, kind)
-    try:
-        tuner.search(verbose=0)
-    finally:
-        train.close()
-        clock.save()
+    with _whole_files():
+        with redirect_stdout(io.StringIO()):  # Keras Tuner tells that it goes on from a file
+            tuner = _make_tuner(_Space(config, data, train), kind, folder)
+        if not is_worker():
+            _stop_in_time(tuner.oracle, clock, budget, kind)
+        try:
+            tuner.search(verbose=0)
+        finally:
+            train.close()
+            clock.save()
     if is_worker():
         return []
     found = [_candidate(trial, config, data) for trial in tuner.oracle.trials.values() if _is_done(trial)]
@@ -100,6 +103,22 @@ def tuner_search(
             "--budget", config.budget, "time for one trial at least", "give more, or fewer --trial-steps"
         )
     return ranked(found)
+
+
+@contextmanager
+def _whole_files() -> Iterator[None]:
+    """Keras Tuner empties its files before it writes them; killed in between it could not go on."""
+    plain = kt_utils.save_json
+
+    def save_json(path: str, obj: Any) -> str:
+        with replacing(path) as temporary:
+            return plain(temporary, obj)
+
+    kt_utils.save_json = save_json
+    try:
+        yield
+    finally:
+        kt_utils.save_json = plain
 
 
 def _make_tuner(space: _Space, kind: str, folder: Path) -> Any:

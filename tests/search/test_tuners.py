@@ -16,6 +16,7 @@ from scans import TINY_SEARCH
 
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import Genotype
+from bilevelmorph.search import tuners
 from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.run import search
 from bilevelmorph.search.trial_process import TrialProcess
@@ -45,6 +46,34 @@ def test_the_other_searchers(scans, tmp_path, searcher):
     result = search(SearchConfig(data=str(scans), model_dir=str(tmp_path), **options), quiet=True)
     assert len(result.candidates) == (1 if searcher == "tuner-hyperband" else 2)
     assert all(0 < c.score <= 1 and c.ms > 0 for c in result.candidates)
+
+
+def test_a_file_that_is_not_written_to_its_end_leaves_the_one_before(tmp_path, monkeypatch):
+    """Keras Tuner's own way would leave an empty one."""
+
+    class Full:
+        def __init__(self, path, mode):
+            self.path, self.mode = path, mode
+
+        def __enter__(self):
+            self.stream = open(self.path, self.mode, encoding="utf-8")
+            return self
+
+        def write(self, text):
+            raise OSError("no space left on device")
+
+        def __exit__(self, *_):
+            self.stream.close()
+
+    path = tmp_path / "oracle.json"
+    with tuners._whole_files():
+        tuners.kt_utils.save_json(str(path), {"trials": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(tuners.kt_utils.backend.io, "File", Full)
+            with pytest.raises(OSError, match="no space"):
+                tuners.kt_utils.save_json(str(path), {"trials": 2})
+        assert tuners.kt_utils.load_json(str(path)) == {"trials": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["oracle.json"]
 
 
 def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
