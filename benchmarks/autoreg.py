@@ -61,7 +61,8 @@ def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, f
             weights = out / f"{name}-weights.json"
             write_json(weights, dict(found.weights))
             rows[name] = ["--genotype", str(out / f"{name}.json"), "--loss-weights", str(weights)]
-    rows["VM + AutoReg"] = ["--network", "vxm", "--loss-weights", str(out / "AutoReg-weights.json")]
+    if "AutoReg" in rows:
+        rows["VM + AutoReg"] = ["--network", "vxm", *rows["AutoReg"][2:]]
     return rows, result.seconds
 
 
@@ -108,7 +109,7 @@ def main() -> None:
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     print("\n".join(["", *lines]))
-    if seconds:
+    if "gradient" in seconds:
         spent, once = seconds["gradient"] + seconds["trial"], cost(out / "AutoReg")
         print(f"search {spent:.0f} s, {spent / once:.2f} times a training of {once:.0f} s")
         print(f"random candidates beside it {seconds.get('tuner-random', 0.0):.0f} s")

@@ -16,7 +16,7 @@ from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS, Hypergradien
 from bilevelmorph.bilevel.strategy import finished
 from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.ops.xla import compile_step
-from bilevelmorph.training.level import Level
+from bilevelmorph.training.level import Level, upper_adam
 from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.trainer import Diverged, Source, Trainer, as_source
 from bilevelmorph.training.upper_objective import UpperObjective
@@ -75,7 +75,8 @@ class BilevelTrainer(Trainer):
                 does not speak for more regularity.
             upper: What the loss weights are tuned for; Dice of warped labels by default.
             strategy: How to differentiate through training; `Aligned` by default.
-            upper_optimizer: Of the logarithms of the loss weights; Adam(0.02) by default.
+            upper_optimizer: Of the logarithms of the loss weights; `upper_adam(0.02)` by
+                default. Another needs a small epsilon: their gradients may be 1e-7.
             every: Lower steps for each upper step.
             warmup: Lower steps before the first.
             features_every: Lower steps for each step of the features, which are then
@@ -91,7 +92,7 @@ class BilevelTrainer(Trainer):
             "weights",
             self.weights.variables,
             self.upper,
-            upper_optimizer or keras.optimizers.Adam(0.02),
+            upper_optimizer or upper_adam(0.02),
             strategy or Aligned(),
             every,
             warmup,

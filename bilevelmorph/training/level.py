@@ -15,6 +15,15 @@ from bilevelmorph.networks.fields import Fields
 Criterion = Callable[[Fields, Mapping[str, tf.Tensor]], tf.Tensor]
 
 
+def upper_adam(rate: Any) -> keras.optimizers.Adam:
+    """Adam for loss weights, whose gradients are smaller than what Keras adds to their scale.
+
+    >>> upper_adam(0.02).epsilon
+    1e-12
+    """
+    return keras.optimizers.Adam(rate, epsilon=1e-12)
+
+
 class Level:
     """One of the problems above the lowest: loss weights, architecture.
 

@@ -18,6 +18,7 @@ from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.training.augmentation import Augmentation
 from bilevelmorph.training.bilevel_trainer import PARTS, BilevelTrainer
 from bilevelmorph.training.data import open_data
+from bilevelmorph.training.level import upper_adam
 from bilevelmorph.training.loss_weights import LossWeights
 from bilevelmorph.training.recorder import Recorder
 from bilevelmorph.training.state import newest_checkpoint, restore_state
@@ -201,9 +202,9 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
 
 
 def make_upper_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam of the logarithms of the loss weights, whose gradients may be tiny."""
+    """Adam of the logarithms of the loss weights, on the same schedule."""
     steps = (config.epochs * config.steps_per_epoch - config.warmup) // config.upper_every
-    return keras.optimizers.Adam(_rate(config, config.upper_lr, max(1, steps)), epsilon=1e-12)
+    return upper_adam(_rate(config, config.upper_lr, max(1, steps)))
 
 
 def _rate(config: TrainingConfig, rate: float, steps: int) -> Any:
