@@ -4,7 +4,8 @@ Trains All-1-Conv to All-7-Conv and a VoxelMorph network (VM) with loss weights 
 and from the folder of a search the best random candidate and what the gradients found,
 each with its own loss weights, and VM with those; scores all on validation or test pairs
 and prints a table, and what the search cost beside a training. Rows that are there are
-not made again. Everything is done by the commands that it prints.
+not made again. Everything is done by the commands that it prints. With several seeds
+the mean over them is given, and the deviation of the means between them.
 Run: python benchmarks/autoreg.py --data DIR --out DIR [--search DIR] -- FLAGS OF train
 """
 
@@ -17,7 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ablation import cost
+from interleaved import interleaved_ms
 
 from bilevelmorph.volumes.tables import read_json, write_json
 
@@ -32,19 +35,16 @@ def command(*words: Any) -> None:
     subprocess.run([sys.executable, "-m", "bilevelmorph.cli.main", *line[1:]], check=True)
 
 
-def by_hand(folder: Path, only: list[str]) -> dict[str, list[str]]:
+def by_hand(folder: Path) -> dict[str, list[str]]:
     """Flags of every hand-made network."""
     from bilevelmorph.networks.genotype import Genotype
 
     rows = {}
     for name, operation in BY_HAND.items():
-        if not only or name in only:
-            path = folder / f"{name}.json"
-            Genotype.uniform(operation, SCALES, LAYERS, FILTERS).save(path)
-            rows[name] = ["--genotype", str(path)]
-    if not only or "VM" in only:
-        rows["VM"] = ["--network", "vxm"]
-    return rows
+        path = folder / f"{name}.json"
+        Genotype.uniform(operation, SCALES, LAYERS, FILTERS).save(path)
+        rows[name] = ["--genotype", str(path)]
+    return rows | {"VM": ["--network", "vxm"]}
 
 
 def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
@@ -66,53 +66,77 @@ def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, f
     return rows, result.seconds
 
 
+def trained(run: Path, data: str, flags: list[str]) -> Path:
+    """Train unless done; the folder."""
+    if not (run / "done").is_file():
+        command("train", "--data", data, *flags, "--model-dir", run, "--resume", "--quiet")
+        (run / "done").touch()
+    return run
+
+
+def scored(run: Path, data: str, split: str) -> dict[str, Any]:
+    """The summary of `evaluate`, unless it is there."""
+    table = run / f"{split}.csv"
+    if not table.is_file():
+        pairs = ["--data", data, "--split", split]
+        command("evaluate", *pairs, "--model", run / "best.keras", "--out", table, "--quiet")
+    found: dict[str, Any] = read_json(table.with_suffix(".json"), "a summary of evaluate")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
     parser.add_argument("--search", help="folder of a finished `bilevelmorph search`")
-    parser.add_argument("--rows", nargs="*", default=[], help="only these of the hand-made")
+    parser.add_argument("--rows", nargs="*", default=[], help="only these")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1], help="one training of every row for each"
+    )
     parser.add_argument("--splits", nargs="+", default=["val"], help="val, test; test once, at the end")
+    parser.add_argument("--shape", type=int, nargs="+", help="of the grid, to time the networks in turn")
     parser.add_argument("flags", nargs="*", help="of train, after --")
     options = parser.parse_args()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    rows = by_hand(out, options.rows)
-    seconds: dict[str, float] = {}
+    rows, spent = by_hand(out), {}
     if options.search:
-        more, seconds = searched(Path(options.search), out)
+        more, spent = searched(Path(options.search), out)
         rows |= more
-    columns = [
-        "network",
-        *(f"Dice, {s} (s.d.)" for s in options.splits),
-        "folding %",
-        "s a pair",
-        "training, s",
-    ]
+    rows = {name: flags for name, flags in rows.items() if not options.rows or name in options.rows}
+    runs: dict[str, list[Path]] = {name: [] for name in rows}
+    # Seed by seed: what is there early is a whole table.
+    for seed in options.seeds:
+        for name, flags in rows.items():
+            run = out / f"{name.replace(' + ', '-')}-{seed}"
+            runs[name].append(trained(run, options.data, [*flags, *options.flags, "--seed", str(seed)]))
+            for split in options.splits:
+                scored(run, options.data, split)
+    columns = ["network", *(f"Dice, {s} (s.d. of pairs; of seeds)" for s in options.splits)]
+    columns += ["folding %", "training, s"]
+    ms = (
+        interleaved_ms({n: r[0] / "best.keras" for n, r in runs.items()}, options.shape)
+        if options.shape
+        else {}
+    )
+    columns += ["ms a pair"] if ms else []
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for name, flags in rows.items():
-        run = out / name.replace(" + ", "-")
-        if not (run / "done").is_file():
-            train = ["train", "--data", options.data, *flags, *options.flags, "--model-dir", run, "--resume"]
-            command(*train, "--quiet")
-            (run / "done").touch()
+    for name, made in runs.items():
         cells = [name]
         for split in options.splits:
-            table = run / f"{split}.csv"
-            if not table.is_file():
-                pairs = ["--data", options.data, "--split", split]
-                command("evaluate", *pairs, "--model", run / "best.keras", "--out", table, "--quiet")
-            found = read_json(table.with_suffix(".json"), "a summary of evaluate")
-            cells.append(f"{found['dice']['mean']:.4f} ({found['dice']['std']:.3f})")
-        folding, seconds = found["folding_percent"]["mean"], found["seconds"]["median"]
-        cells += [f"{folding:.4f}", f"{seconds:.3f}", f"{cost(run):.0f}"]
+            found = [scored(run, options.data, split) for run in made]
+            means = [f["dice"]["mean"] for f in found]
+            deviation = np.mean([f["dice"]["std"] for f in found])
+            cells.append(f"{np.mean(means):.4f} ({deviation:.3f}; {np.std(means):.4f})")
+        cells.append(f"{np.mean([f['folding_percent']['mean'] for f in found]):.4f}")
+        cells.append(f"{np.mean([cost(run) for run in made]):.0f}")
+        cells += [f"{ms[name]:.0f}"] if ms else []
         lines.append("| " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
     print("\n".join(["", *lines]))
-    if "gradient" in seconds:
-        spent, once = seconds["gradient"] + seconds["trial"], cost(out / "AutoReg")
-        print(f"search {spent:.0f} s, {spent / once:.2f} times a training of {once:.0f} s")
-        print(f"random candidates beside it {seconds.get('tuner-random', 0.0):.0f} s")
+    if "gradient" in spent and "AutoReg" in runs:
+        seconds, once = spent["gradient"] + spent["trial"], cost(runs["AutoReg"][0])
+        print(f"search {seconds:.0f} s, {seconds / once:.2f} times a training of {once:.0f} s")
+        print(f"random candidates beside it {spent.get('tuner-random', 0.0):.0f} s")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=d.architecture_every,
         help="training steps for each of its steps",
     )
+    add(
+        "--warmup-share",
+        type=float,
+        default=d.warmup_share,
+        help="of the steps, in which only the network learns",
+    )
     add("--temperature", type=float, default=d.temperature, help="of the mixtures at the end; 1 at the start")
     add(
         "--latency-weight", type=float, default=d.latency_weight, help="weight of the expected time, relative"

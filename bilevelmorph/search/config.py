@@ -45,6 +45,8 @@ class SearchConfig(TrainingConfig):
     # the architecture's level
     architecture_lr: float = 0.02
     architecture_every: int = 2
+    # What networks do before they have learned something says little of what they will do.
+    warmup_share: float = 0.4
     temperature: float = 0.3
     latency_weight: float = 0.0
     target_ms: float = 0.0
@@ -74,6 +76,8 @@ def check_search(config: SearchConfig) -> None:
         positive("--" + name.replace("_", "-"), getattr(config, name))
     for name in ("latency_weight", "target_ms"):
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True)
+    if not 0 <= config.warmup_share < 1:
+        raise fail("--warmup-share", str(config.warmup_share), "0 or more and less than 1")
     for value in config.filters:
         positive("--filters", value, whole=True)
     scales = sorted(config.scales)

@@ -27,8 +27,6 @@ from bilevelmorph.training.upper_objective import UpperObjective
 from bilevelmorph.volumes.tables import read_json, read_rows, write_csv, write_json
 
 PART = "gradient"
-# What networks do before they have learned something says little of what they will do.
-WARMUP = 0.4
 MANY = 10**9
 
 
@@ -133,7 +131,7 @@ def gradient_search(
     start = newest_checkpoint(folder)
     epochs = _epochs(config, trainer, data, folder, seconds - clock.used(PART))
     for level in trainer.levels:
-        level.warmup = int(WARMUP * epochs * config.steps_per_epoch)
+        level.warmup = int(config.warmup_share * epochs * config.steps_per_epoch)
     done = 0
     if start is not None:
         load_weights(network, start[0])

@@ -38,6 +38,7 @@ def test_budgets(text, seconds):
         ("filters", (16, 0), "--filters"),
         ("latency_weight", -1.0, "--latency-weight"),
         ("temperature", 0.0, "--temperature"),
+        ("warmup_share", 1.0, "--warmup-share"),
         ("data", None, "--data"),
     ],
 )

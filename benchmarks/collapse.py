@@ -1,0 +1,109 @@
+"""Do searches collapse to skips? With and without the warm-up in which only the network learns.
+
+An operation without weights is ready before those that must learn, and where the
+architecture moves from the first step it may win for that alone. Searches with
+several seeds from both, one seed twice, and draws the share of skips and the entropy.
+Searches that are there are not made again.
+Run: python benchmarks/collapse.py --data DIR --out DIR [--steps 300]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from bilevelmorph.volumes.tables import read_rows
+
+SEEDS = (1, 2, 3)
+SHARES = {"from the first step": 0.0, "after a warm-up": 0.4}
+
+
+def searched(folder: Path, **options: object) -> list[dict[str, str]]:
+    """What a search by gradients logged, made unless there."""
+    from bilevelmorph.search.clock import Clock
+    from bilevelmorph.search.config import SearchConfig
+    from bilevelmorph.search.gradient import gradient_search
+    from bilevelmorph.training.data import open_data
+
+    config = dataclasses.replace(SearchConfig.from_dict(options), model_dir=str(folder), bilevel=True)
+    if not (folder / "done").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        gradient_search(config, open_data(config), Clock(folder / "clock.json"), 0.0, quiet=True)
+        (folder / "done").touch()
+    return read_rows(folder / "gradient" / "search.csv")
+
+
+def skips(row: dict[str, str]) -> tuple[int, int]:
+    """Chosen skips, and layers in all."""
+    cells = " ".join(v for k, v in row.items() if k[0] in "FD" and k[1:].isdigit() and v).split()
+    return cells.count("skip"), len(cells)
+
+
+def figure(path: Path, tables: dict[str, list[list[dict[str, str]]]]) -> None:
+    """Share of skips and entropy of every search."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(8.4, 3.4), layout="constrained")
+    FigureCanvasAgg(drawn)
+    for axis, column, title in zip(
+        drawn.subplots(1, 2),
+        ("skips", "entropy"),
+        ("share of skips", "entropy of the choices"),
+        strict=True,
+    ):
+        for (name, runs), colour in zip(tables.items(), ("tab:red", "tab:blue"), strict=True):
+            for k, rows in enumerate(runs):
+                label = None if k else name
+                axis.plot(
+                    [int(r["epoch"]) for r in rows],
+                    [float(r[column]) for r in rows],
+                    color=colour,
+                    label=label,
+                )
+        axis.set(xlabel="epoch", title=title, ylim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    drawn.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder with a dataset.json")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--spacing", type=float, default=2.0, help="mm")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--architecture-lr", type=float, default=0.05)
+    options = parser.parse_args()
+    out = Path(options.out)
+    common = {
+        "data": options.data,
+        "spacing": options.spacing,
+        "search_steps": options.steps,
+        "steps_per_epoch": options.steps // 15,
+        "architecture_lr": options.architecture_lr,
+        "scales": (8, 4, 2),
+        "layers": 2,
+        "gpu": "-1",
+    }
+    tables: dict[str, list[list[dict[str, str]]]] = {name: [] for name in SHARES}
+    for seed in SEEDS:
+        for name, share in SHARES.items():
+            folder = out / f"share-{share:g}-seed-{seed}"
+            tables[name].append(searched(folder, **common, seed=seed, warmup_share=share))
+    figure(out / "collapse.png", tables)
+    for name, runs in tables.items():
+        for seed, rows in zip(SEEDS, runs, strict=True):
+            chosen, layers = skips(rows[-1])
+            share = float(rows[-1]["skips"])
+            print(f"{name}, seed {seed}: {chosen} skips of {layers} layers, share {share:.3f}")
+    again = searched(out / "again", **common, seed=SEEDS[0], warmup_share=SHARES["after a warm-up"])
+    print(f"seed {SEEDS[0]} again: {'the same' if again == tables['after a warm-up'][0] else 'not the same'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Dice against milliseconds: networks searched at several weights of time, beside those made by hand.
+
+Searches once for each weight, trains what the gradients found, and draws all of them
+with the hand-made rows of autoreg.py; what is there is not made again.
+Run: python benchmarks/pareto.py --data DIR --out DIR --rows DIR --shape 48 64 48
+     --search "FLAGS OF search" -- FLAGS OF train
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from autoreg import BY_HAND, command, scored, searched, trained
+from interleaved import interleaved_ms
+
+WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0)
+
+
+def found(folder: Path, data: str, weight: float, flags: list[str]) -> list[str]:
+    """Search unless done; flags to train what the gradients found."""
+    if not (folder / "report.html").is_file():
+        command("search", "--data", data, "--latency-weight", weight, "--out", folder, *flags, "--quiet")
+    rows, _ = searched(folder, folder)
+    return rows["AutoReg"]
+
+
+def figure(path: Path, ours: dict[str, tuple[float, float]], others: dict[str, tuple[float, float]]) -> None:
+    """Milliseconds and Dice of every network."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axis = drawn.subplots()
+    for points, style, label in ((ours, "*", "searched"), (others, "o", "made by hand")):
+        if points:
+            ms, dice = zip(*points.values(), strict=True)
+            axis.plot(ms, dice, style, markersize=11 if style == "*" else 6, label=label)
+        for name, at in points.items():
+            axis.annotate(name, at, xytext=(5, 5), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="ms a pair, one thread", ylabel="Dice on validation pairs", xscale="log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize=8)
+    drawn.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder with a dataset.json")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--rows", help="folder of autoreg.py, with the same flags of train")
+    parser.add_argument("--shape", type=int, nargs="+", required=True, help="of the grid")
+    parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of time")
+    parser.add_argument("--search", default="", help="flags of search, in one word")
+    parser.add_argument("flags", nargs="*", help="of train, after --")
+    options = parser.parse_args()
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = {}
+    for weight in options.weights:
+        name = f"weight {weight:g}"
+        flags = found(out / f"search-{weight:g}", options.data, weight, shlex.split(options.search))
+        runs[name] = trained(out / f"trained-{weight:g}", options.data, [*flags, *options.flags])
+    there = {name: Path(options.rows or ".") / f"{name}-1" for name in BY_HAND}
+    runs |= {name: run for name, run in there.items() if (run / "done").is_file()}
+    dice = {name: scored(run, options.data, "val")["dice"]["mean"] for name, run in runs.items()}
+    ms = interleaved_ms({name: run / "best.keras" for name, run in runs.items()}, options.shape)
+    points = {name: (ms[name], dice[name]) for name in runs}
+    ours = {name: at for name, at in points.items() if name not in BY_HAND}
+    figure(out / "pareto.png", ours, {name: at for name, at in points.items() if name in BY_HAND})
+    print("| network | ms a pair | Dice, val |\n|---|---|---|")
+    for name, (time, score) in sorted(points.items(), key=lambda p: p[1]):
+        print(f"| {name} | {time:.0f} | {score:.4f} |")
+
+
+if __name__ == "__main__":
+    main()
