@@ -53,7 +53,7 @@ def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, f
     from bilevelmorph.search.run import search
 
     result = search(SearchConfig.load(folder / "config.json"), quiet=True)
-    ours = {c.name == "gradient": c for c in reversed(result.candidates)}  # the best of either kind
+    ours = {c.by_gradients: c for c in reversed(result.candidates)}  # the best of either kind
     rows = {}
     for name, found in {"random-best": ours.get(False), "AutoReg": ours.get(True)}.items():
         if found is not None:

@@ -190,7 +190,12 @@ def objective_flags(parser: argparse.ArgumentParser, d: TrainingConfig, only: Co
     )
 
 
-def bilevel_flags(parser: argparse.ArgumentParser, d: TrainingConfig, only: Collection[str] = ()) -> None:
+def bilevel_flags(
+    parser: argparse.ArgumentParser,
+    d: TrainingConfig,
+    only: Collection[str] = (),
+    strategies: Collection[str] = STRATEGIES,
+) -> None:
     """Loss weights tuned on validation pairs."""
     add = _adder(parser, "bilevel: loss weights tuned on validation pairs", only)
     add("--bilevel", action="store_true", help="tune the weights of the objective")
@@ -203,7 +208,7 @@ def bilevel_flags(parser: argparse.ArgumentParser, d: TrainingConfig, only: Coll
     add(
         "--strategy",
         default=d.strategy,
-        choices=STRATEGIES,
+        choices=strategies,
         help="how the hypergradient is computed",
     )
     add("--upper-lr", type=float, default=d.upper_lr, help="learning rate of the weights' logarithms")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bilevelmorph.cli.flags import (
+    STRATEGIES,
     bilevel_flags,
     data_flags,
     network_flags,
@@ -12,7 +13,7 @@ from bilevelmorph.cli.flags import (
     optimisation_flags,
     run_flags,
 )
-from bilevelmorph.search.config import SEARCHERS, SearchConfig
+from bilevelmorph.search.config import RESPONSE, SEARCHERS, SearchConfig
 
 _DATA = ("--data", "--shape", "--spacing", "--percentiles", "--val-pairs", "--multichannel")
 _AUGMENT = ("--augment-affine", "--augment-shift", "--augment-intensity")
@@ -86,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--target-ms", type=float, default=d.target_ms, help="time of cells and stages to stay below; 0: none"
     )
-    bilevel_flags(parser, d, ("--strategy", "--upper-lr", "--upper-every", "--freeze"))
+    tuning = ("--strategy", "--upper-lr", "--upper-every", "--freeze")
+    bilevel_flags(parser, d, tuning, (RESPONSE, *STRATEGIES))
 
     optimisation_flags(parser, d, ("--batch-size", "--steps-per-epoch", "--lr", "--clip-norm", "--ema"))
     objective_flags(parser, d, (*_OBJECTIVE, "--loss-weights"))

@@ -7,6 +7,7 @@ from bilevelmorph.layers.compose_transform import ComposeTransform
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
 from bilevelmorph.layers.mixed_op import MixedOp
+from bilevelmorph.layers.modulation import Modulation
 from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.layers.regularization import Regularization
@@ -20,6 +21,7 @@ __all__ = [
     "DataMatching",
     "FeatureEncoder",
     "MixedOp",
+    "Modulation",
     "ProbabilisticEncoder",
     "Propagation",
     "Regularization",

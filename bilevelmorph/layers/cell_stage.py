@@ -12,6 +12,7 @@ from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.layers.gated_sum import GatedSum
 from bilevelmorph.layers.gates import Gates
+from bilevelmorph.layers.modulation import Modulation
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.ops.matching import match_cost, soft_argmin
 from bilevelmorph.ops.warping import warp
@@ -32,11 +33,12 @@ class CellStage(keras.layers.Layer):
         searched: Whether inputs, length and the stage itself are searched.
         radius: Shifts at which the match cost is taken, at least 1.
         int_steps: Squarings.
+        conditions: Numbers that scale what the cell gives and the velocity; see `Modulation`.
 
     Input: ``[fixed, moving, displacement]`` and, where it is among `names`, what
     the next coarser stage gave last: features ``[B, *S, C]`` twice, voxels
-    ``[B, *S, N]``, ``[B, *S, C']``. Output: the displacement after the stage, the
-    velocity, and what the cell gave, ``[B, *S, filters]``.
+    ``[B, *S, N]``, ``[B, *S, C']``; last ``[B, conditions]``, if any. Output: the displacement after
+    the stage, the velocity, and what the cell gave, ``[B, *S, filters]``.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
@@ -54,6 +56,7 @@ class CellStage(keras.layers.Layer):
         searched: bool = False,
         radius: int = 1,
         int_steps: int = 7,
+        conditions: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,6 +65,9 @@ class CellStage(keras.layers.Layer):
         self.feed = GatedSum(ndims, filters, names, searched, name="feed", dtype=policy)
         self.cell = Cell(ndims, filters, operations, deep=not searched, name="cell", dtype=policy)
         self.gate = Gates(1, name="gate") if searched else None
+        self.conditions = conditions
+        told = ("told_hidden", "told_velocity") if conditions else ()
+        self.modulations = [Modulation(conditions, name=name, dtype=policy) for name in told]
         self.head = convolution(
             ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=policy
         )
@@ -72,12 +78,14 @@ class CellStage(keras.layers.Layer):
             "features": (*fixed[:-1], 2 * fixed[-1] + self.ndims),
             "cost": (*fixed[:-1], (2 * self.radius + 1) ** self.ndims),
         }
-        if len(input_shape) > 3:
+        if "coarser" in self.feed.names and len(input_shape) > 3:
             shapes["coarser"] = tuple(input_shape[3])
         self.feed.build(shapes)
         hidden = self.feed.compute_output_shape(shapes)
         self.cell.build(hidden)
         self.head.build(hidden)
+        for layer, channels in zip(self.modulations, (hidden[-1], self.ndims), strict=False):
+            layer.build([(*hidden[:-1], channels), (None, self.conditions)])
         start = keras.initializers.Constant(2.0)
         self.log_argmin = self.add_weight(name="log_argmin", shape=(), initializer=start)
         self.built = True
@@ -93,11 +101,16 @@ class CellStage(keras.layers.Layer):
         moved = warp(moving, displacement)
         cost = match_cost(fixed, moved, self.radius)
         given = {"features": tf.concat([fixed, moved, tf.cast(displacement, fixed.dtype)], -1), "cost": cost}
-        if len(inputs) > 3:
+        if "coarser" in self.feed.names:
             given["coarser"] = inputs[3]
         hidden = self.cell(self.feed(given))
+        if self.modulations:
+            hidden = self.modulations[0]([hidden, inputs[-1]])
         guide = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
-        velocity = tf.cast(self.head(hidden) + guide, tf.float32)
+        velocity = self.head(hidden) + guide
+        if self.modulations:
+            velocity = self.modulations[1]([velocity, inputs[-1]])
+        velocity = tf.cast(velocity, tf.float32)
         if self.gate is not None:
             velocity *= self.gate()[0]
         return [Propagation.advance(displacement, velocity, self.int_steps), velocity, hidden]
@@ -121,4 +134,5 @@ class CellStage(keras.layers.Layer):
             "searched": self.searched,
             "radius": self.radius,
             "int_steps": self.int_steps,
+            "conditions": self.conditions,
         }

@@ -40,6 +40,8 @@ class CellNetwork(RegistrationNetwork):
         searched: Whether there is anything to choose.
         radius: Shifts at which features are matched.
         int_steps: Squarings.
+        conditions: Numbers that the network is told, `condition`, such as loss
+            weights: what it gives then depends on them. None by default.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
     Reference: Fan et al., AutoReg, TIP 2023.
@@ -59,6 +61,7 @@ class CellNetwork(RegistrationNetwork):
         searched: bool = False,
         radius: int = 1,
         int_steps: int = 7,
+        conditions: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
@@ -68,6 +71,7 @@ class CellNetwork(RegistrationNetwork):
         self.feeds = {int(s): list(names) for s, names in inputs.items()}
         self.filters = {int(s): int(n) for s, n in filters.items()}
         self.searched, self.radius, self.int_steps = searched, radius, int_steps
+        self.conditions = conditions
         self.scales = sorted(self.deformation, reverse=True)
         everywhere = sorted(self.features)
         self.encoder = CellEncoder(
@@ -86,6 +90,7 @@ class CellNetwork(RegistrationNetwork):
                 searched,
                 radius,
                 int_steps,
+                conditions,
                 name=f"stage_{s}",
             )
             for s in self.scales
@@ -173,6 +178,9 @@ class CellNetwork(RegistrationNetwork):
             self.open_gates(tf.cast(chances >= 0.5, tf.float32))
 
     def build_layers(self, image: Any) -> None:
+        if self.conditions:
+            options: dict[str, Any] = {"shape": (self.conditions,), "trainable": False, "dtype": "float32"}
+            self.condition = self.add_weight(name="condition", initializer="zeros", **options)
         self.encoder.build(image)
         shapes = self.encoder.compute_output_shape(image)
         hidden: list[Any] = []
@@ -181,6 +189,8 @@ class CellNetwork(RegistrationNetwork):
             given = [feature, feature, (*feature[:-1], self.ndims)]
             if hidden and "coarser" in self.feeds[scale]:
                 given.append((*feature[:-1], hidden[-1]))
+            if self.conditions:
+                given.append((None, self.conditions))
             stage.build(given)
             hidden.append(self.filters[scale])
 
@@ -196,6 +206,8 @@ class CellNetwork(RegistrationNetwork):
             above = scale
             if hidden is not None and "coarser" in self.feeds[scale]:
                 given.append(resize(hidden, size))
+            if self.conditions:
+                given.append(tf.convert_to_tensor(self.condition)[None])
             displacement, velocity, hidden = stage(given)
             velocities.append(velocity)
             displacements.append(displacement)
@@ -228,7 +240,7 @@ class CellNetwork(RegistrationNetwork):
         return place > 0 and self.scales[place - 1] in kept
 
     def decoded(self) -> CellNetwork:
-        """The network of `genotype`, with the weights that its operations have here."""
+        """The network of `genotype`, with the weights that its operations have here; told nothing."""
         options = {"radius": self.radius, "int_steps": self.int_steps, "channels": self.channels}
         out = CellNetwork.of(self.genotype(), self.ndims, preprocessing=self.preprocessing, **options)
         out.objective = dict(self.objective)
@@ -306,6 +318,7 @@ class CellNetwork(RegistrationNetwork):
             "searched": self.searched,
             "radius": self.radius,
             "int_steps": self.int_steps,
+            "conditions": self.conditions,
         }
 
 

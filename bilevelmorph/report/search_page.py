@@ -71,8 +71,8 @@ def _outcome(config: SearchConfig, result: Result, unit: str) -> str:
     text += (
         f"({spent}). Best: <b>{html.escape(best.name)}</b>, {unit} {best.score:.4f}, {best.ms:.0f} ms a pair."
     )
-    by_gradients = next((c for c in result.candidates if c.name == "gradient"), None)
-    others = [c for c in result.candidates if c.name != "gradient"]
+    by_gradients = next((c for c in result.candidates if c.by_gradients), None)
+    others = [c for c in result.candidates if not c.by_gradients]
     if by_gradients and others:
         ahead = by_gradients.score - others[0].score
         text += (
@@ -123,7 +123,7 @@ def _figure(draw: Any, *arguments: Any) -> bytes:
 def _scatter(figure: Any, result: Result, unit: str) -> None:
     axis = figure.subplots()
     for c in result.candidates:
-        own = c.name == "gradient"
+        own = c.by_gradients
         axis.plot(
             c.ms, c.score, "*" if own else "o", color="tab:red" if own else "tab:blue", ms=13 if own else 5
         )

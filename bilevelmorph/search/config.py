@@ -9,6 +9,8 @@ from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.config import TrainingConfig
 
 SEARCHERS = ("gradient", "tuner-random", "tuner-bayesian", "tuner-hyperband")
+# Of tuning loss weights, beside those of `bilevelmorph.bilevel`: the supernet is told them.
+RESPONSE = "response"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -27,8 +29,9 @@ class SearchConfig(TrainingConfig):
     image_loss: str = "ncc"
     window: int = 5
     lambda_weight: float = 1.0
-    strategy: str = "aligned"
+    strategy: str = RESPONSE
     upper_lr: float = 0.05
+    upper_every: int = 2
     steps_per_epoch: int = 50
     val_pairs: int = 20
     model_dir: str = "search"

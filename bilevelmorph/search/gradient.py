@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import keras
 
-from bilevelmorph.bilevel import STRATEGIES
+from bilevelmorph.bilevel import STRATEGIES, FirstOrder
 from bilevelmorph.checks import fail
+from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks.build import shared_options
 from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.search.clock import Clock
-from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.config import RESPONSE, SearchConfig
 from bilevelmorph.search.latency import operation_costs
 from bilevelmorph.training.data import TrainingData
 from bilevelmorph.training.recorder import Recorder
@@ -117,6 +118,8 @@ def gradient_search(
     clock.begin(PART)
     keras.utils.set_random_seed(config.seed)
     shape = data.source.shape
+    energy = make_energy(dataclasses.replace(config, bilevel=True))
+    told = [n for n in energy.weights if n not in config.freeze] if config.strategy == RESPONSE else []
     network = CellNetwork.space(
         len(shape),
         config.scales,
@@ -124,10 +127,11 @@ def gradient_search(
         config.layers,
         max(config.filters),
         int_steps=config.int_steps,
+        conditions=len(told),
         **shared_options(config, shape, data.source.channels),
     )
     network.build()
-    trainer = _make_trainer(config, data, network)
+    trainer = _make_trainer(config, data, network, energy)
     start = newest_checkpoint(folder)
     epochs = _epochs(config, trainer, data, folder, seconds - clock.used(PART))
     for level in trainer.levels:
@@ -155,9 +159,10 @@ def gradient_search(
     return Found(network.genotype(), trainer.weights.numbers(), network)
 
 
-def _make_trainer(config: SearchConfig, data: TrainingData, network: CellNetwork) -> SearchTrainer:
+def _make_trainer(
+    config: SearchConfig, data: TrainingData, network: CellNetwork, energy: Energy
+) -> SearchTrainer:
     plan = dataclasses.replace(config, bilevel=True)
-    energy = make_energy(plan)
     network.objective = energy.get_config()
     trainer = SearchTrainer(network, energy, augmentation_of(plan), plan.seed)
     kind = "dice" if data.upper is not None and data.upper.label_values else "label-free"
@@ -171,7 +176,7 @@ def _make_trainer(config: SearchConfig, data: TrainingData, network: CellNetwork
     trainer.compile(
         make_optimizer(plan),
         UpperObjective(kind, config.window, guarded=True),
-        STRATEGIES[config.strategy](),
+        FirstOrder() if config.strategy == RESPONSE else STRATEGIES[config.strategy](),
         make_upper_optimizer(plan),
         config.upper_every,
         architecture_optimizer=keras.optimizers.Adam(config.architecture_lr),

@@ -14,19 +14,21 @@ from bilevelmorph.checks import InputError, fail, one_of
 from bilevelmorph.layers.mixed_op import OPERATIONS
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.clock import Clock
-from bilevelmorph.search.config import SearchConfig, check_search
+from bilevelmorph.search.config import RESPONSE, SearchConfig, check_search
 from bilevelmorph.search.gradient import gradient_search
 from bilevelmorph.search.trial import Candidate, ranked
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.search.tuners import is_worker, tuner_search
 from bilevelmorph.training.data import TrainingData, open_data
-from bilevelmorph.training.run import check
+from bilevelmorph.training.run import check, make_energy
 from bilevelmorph.volumes.pairs import DatasetFolder
 from bilevelmorph.volumes.tables import read_json, write_csv, write_json
 
 # Of the budget: the search by gradients, as much for random candidates, and the rest for the final trial.
 SHARE = 0.45
 RANDOM = "tuner-random"
+# Names of what the gradients found, with the loss weights that they found and with those of the start.
+GRADIENT, AS_GIVEN = "gradient", "gradient-as-given"
 
 
 class Result(NamedTuple):
@@ -93,7 +95,7 @@ def search(config: SearchConfig, quiet: bool = False) -> Result | None:
 def check_all(config: SearchConfig) -> None:
     """Refuse what cannot work, before anything is opened."""
     check_search(config)
-    check(config)
+    check(dataclasses.replace(config, strategy="first-order") if config.strategy == RESPONSE else config)
     for operation in config.operations:
         one_of("--operations", operation, OPERATIONS)
     if config.searcher == "gradient" and "KERASTUNER_ORACLE_IP" in os.environ:
@@ -115,19 +117,23 @@ def _by_gradients(
         seconds = max(clock.used("gradient"), SHARE * config.seconds)
     rest = tuner_search(config, data, clock, seconds, RANDOM, folder)
     _say("3/3  what the gradients found, trained as they were", quiet)
-    return [_trial(config, clock, folder, found.genotype, found.weights), *rest]
+    # A network that has learned little may ask for more regularity than one that has: both are tried.
+    given = {k: float(v) for k, v in make_energy(config).weights.items()}
+    tried = {GRADIENT: found.weights, AS_GIVEN: given}
+    return [*(_trial(config, clock, folder, n, found.genotype, w) for n, w in tried.items()), *rest]
 
 
 def _trial(
     config: SearchConfig,
     clock: Clock,
     folder: Path,
+    name: str,
     genotype: Genotype,
     weights: Mapping[str, float],
 ) -> Candidate:
-    path = folder / "gradient" / "trial.json"
+    path = folder / "gradient" / f"{name}.json"
     if path.is_file():
-        return Candidate("gradient", genotype, weights, **read_json(path, "the figures of a trial"))
+        return Candidate(name, genotype, weights, **read_json(path, "the figures of a trial"))
     clock.begin("trial")
     train = TrialProcess(config)
     try:
@@ -138,7 +144,7 @@ def _trial(
         train.close()
     clock.save()
     write_json(path, facts)
-    return Candidate("gradient", genotype, weights, **facts)
+    return Candidate(name, genotype, weights, **facts)
 
 
 def _labelled(config: SearchConfig) -> bool:

@@ -48,6 +48,11 @@ class Candidate:
     ms: float
     seconds: float
 
+    @property
+    def by_gradients(self) -> bool:
+        """Whether its architecture was found by gradients."""
+        return self.name.startswith("gradient")
+
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The best first; of equals the first by name, for trials are read from files in any order."""

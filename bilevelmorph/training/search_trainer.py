@@ -15,12 +15,12 @@ from bilevelmorph.bilevel.strategy import finished
 from bilevelmorph.checks import fail, positive
 from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.networks.fields import Fields
-from bilevelmorph.training.bilevel_trainer import BilevelTrainer
 from bilevelmorph.training.level import Level
+from bilevelmorph.training.told_trainer import ToldTrainer
 
 
-class SearchTrainer(BilevelTrainer):
-    """A `BilevelTrainer` with the architecture as a level between loss weights and network.
+class SearchTrainer(ToldTrainer):
+    """A `ToldTrainer` with the architecture as a level between loss weights and network.
 
     Args:
         network: A `CellNetwork` in which something is searched.

@@ -73,6 +73,7 @@ CASES = {
         },
         lambda s: [(*s, 2)],
     ),
+    "modulation": Case("Modulation", {"conditions": 2}, lambda s: [(*s, 3), (2,)]),
     "fixed-op": Case("MixedOp", {"ndims": 2, "filters": 3, "operations": ["sep5"]}, lambda s: [(*s, 2)]),
     "cell": Case(
         "Cell",

@@ -40,7 +40,7 @@ def test_what_a_search_leaves(found, scans):
     config, result = found
     folder = config.model_dir
     names = sorted(c.name for c in result.candidates)
-    assert names == ["gradient", "trial 0", "trial 1"]
+    assert names == ["gradient", "gradient-as-given", "trial 0", "trial 1"]
     scores = [c.score for c in result.candidates]
     assert scores == sorted(scores, reverse=True)
     assert all(0 < s <= 1 for s in scores)
