@@ -108,10 +108,10 @@ def run(options: argparse.Namespace) -> None:
     if result is None:
         print("this worker's trials are done; the chief has the result")
         return
-    from bilevelmorph.report.search_page import write_search_page
+    from bilevelmorph.report.search_page import train_command, write_search_page
 
     page, best = write_search_page(config, result), result.candidates[0]
     unit = "Dice" if result.labelled else "label-free score"
     print(f"best of {len(result.candidates)}: {best.name}, {unit} {best.score:.4f}, {best.ms:.0f} ms a pair")
     print(f"report: {page}")
-    print(f"bilevelmorph train --genotype {config.model_dir}/genotype.json trains it in full")
+    print(f"train it in full: {train_command(config)}")

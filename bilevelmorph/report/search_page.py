@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def write_search_page(config: SearchConfig, result: Result) -> Path:
     folder = Path(config.model_dir)
     best = result.candidates[0]
     unit = "Dice" if result.labelled else "label-free score"
+    command = html.escape(train_command(config))
     title = f"{best.name}: {unit} {best.score:.4f}, {best.ms:.0f} ms"
     for ending in ("svg", "png"):
         genotype_figure(folder / f"genotype.{ending}", best.genotype, title)
@@ -47,7 +49,7 @@ def write_search_page(config: SearchConfig, result: Result) -> Path:
         f"<p>{_outcome(config, result, unit)}</p>",
         "<h2>The winner</h2>",
         _image((folder / "genotype.png").read_bytes(), "the winner's cells"),
-        f"<p>Loss weights: {_weights(best)}. Train it in full with</p><pre>{_command(config)}</pre>",
+        f"<p>Loss weights: {_weights(best)}. Train it in full with</p><pre>{command}</pre>",
         "<h2>What was tried</h2>",
         _table(result.candidates, unit),
         _image(_figure(_scatter, result, unit), "score against time"),
@@ -87,11 +89,25 @@ def _weights(candidate: Candidate) -> str:
     return ", ".join(f"{k} {v:.4g}" for k, v in candidate.weights.items())
 
 
-def _command(config: SearchConfig) -> str:
+def train_command(config: SearchConfig) -> str:
+    """The line that trains the winner in full.
+
+    Args:
+        config: Of the search, whose grid and objective the training shares.
+
+    >>> train_command(SearchConfig(data="scans", spacing=2.0)).split(" --")[1:4]
+    ['data scans', 'spacing 2', 'genotype search/genotype.json']
+    """
     folder = Path(config.model_dir)
-    flags = f"--genotype {folder / 'genotype.json'} --loss-weights {folder / 'weights.json'}"
-    loss = f"--image-loss {config.image_loss} --window {config.window} --lr {config.lr:g}"
-    return html.escape(f"bilevelmorph train --data {config.data} {flags} {loss} --model-dir MODELS")
+    words: list[Any] = ["--data", config.data]
+    words += ["--spacing", f"{config.spacing:g}"] if config.spacing else []
+    words += ["--shape", *config.shape] if config.shape else []
+    words += ["--stage-weights", *config.stage_weights] if config.stage_weights else []
+    words += ["--folding-weight", f"{config.folding_weight:g}"] if config.folding_weight else []
+    words += ["--genotype", folder / "genotype.json", "--loss-weights", folder / "weights.json"]
+    words += ["--image-loss", config.image_loss, "--window", config.window, "--lr", f"{config.lr:g}"]
+    words += ["--lr-schedule", "cosine", "--epochs", 40, "--model-dir", "MODELS"]
+    return shlex.join(["bilevelmorph", "train", *map(str, words)])
 
 
 def _table(candidates: Sequence[Candidate], unit: str) -> str:

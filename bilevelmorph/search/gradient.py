@@ -28,6 +28,7 @@ from bilevelmorph.training.upper_objective import UpperObjective
 from bilevelmorph.volumes.tables import read_json, read_rows, write_csv, write_json
 
 PART = "gradient"
+PLAN = "plan.json"
 MANY = 10**9
 
 
@@ -67,6 +68,9 @@ class _Pace(keras.callbacks.Callback):
         took = time.monotonic() - self._began
         if not self.config.search_steps and self.clock.used(PART) + took > self.seconds:
             self.model.stop_training = True
+            # The same command again finds a search that is done.
+            path = Path(self.config.model_dir) / PLAN
+            write_json(path, read_json(path, "a plan") | {"epochs": epoch + 1})
 
 
 class _Trajectory(keras.callbacks.Callback):
@@ -192,7 +196,7 @@ def _epochs(
     """How many epochs the time allows, measured once; a resumed run keeps to the plan."""
     if config.search_steps:
         return max(1, -(-config.search_steps // config.steps_per_epoch))
-    path = folder / "plan.json"
+    path = folder / PLAN
     if path.is_file():
         return int(read_json(path, "a plan")["epochs"])
     began = time.monotonic()

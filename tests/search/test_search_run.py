@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bilevelmorph.checks import InputError
 from bilevelmorph.cli.main import main
 from bilevelmorph.inference import load_model
 from bilevelmorph.networks import CellNetwork, Genotype
-from bilevelmorph.report.search_page import write_search_page
+from bilevelmorph.report.search_page import train_command, write_search_page
 from bilevelmorph.search import gradient
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
@@ -111,7 +112,11 @@ def test_time_decides_and_too_little_is_refused(scans, tmp_path, monkeypatch):
     # A plan of very many epochs, which the clock ends after the first: that one takes longer than a second.
     monkeypatch.setattr(SearchTrainer, "pace", lambda *_: 1e-6)
     gradient_search(config, data, Clock(tmp_path / "other.json"), 1, quiet=True)
-    assert read_json(tmp_path / "gradient" / "plan.json", "")["epochs"] > 1000
+    assert read_json(tmp_path / "gradient" / "plan.json", "")["epochs"] == 1
+    assert [r["epoch"] for r in read_rows(tmp_path / "gradient" / "search.csv")] == ["1"]
+    # Nothing is added by the same command again.
+    gradient_search(config, data, Clock(tmp_path / "other.json"), 1, quiet=True)
+    assert [p.name for p in tmp_path.rglob("*.keras")] == ["0001.keras"]
     assert [r["epoch"] for r in read_rows(tmp_path / "gradient" / "search.csv")] == ["1"]
 
 
@@ -131,14 +136,14 @@ def test_without_labels_the_search_says_so_and_goes_on(scans, tmp_path, capsys):
 
 def test_the_winner_is_trained_by_its_file(found, scans, tmp_path):
     config, result = found
-    flags = ["--genotype", f"{config.model_dir}/genotype.json", "--loss-weights"]
-    flags += [f"{config.model_dir}/weights.json", "--image-loss", "ncc", "--window", "5", "--gpu", "-1"]
-    run = ["--epochs", "1", "--steps-per-epoch", "2", "--int-steps", "2", "--quiet"]
-    assert main(["train", "--data", str(scans), "--model-dir", str(tmp_path), *flags, *run]) == 0
+    line = shlex.split(train_command(dataclasses.replace(config, stage_weights=(0.3, 0.1))))
+    run = ["--epochs", "1", "--steps-per-epoch", "2", "--int-steps", "2", "--quiet", "--gpu", "-1"]
+    assert main([*line[1:], *run, "--model-dir", str(tmp_path)]) == 0
     network = load_model(str(tmp_path / "0001.keras"))
     assert isinstance(network, CellNetwork)
     assert network.genotype() == result.candidates[0].genotype
-    assert network.objective["weights"] == pytest.approx(dict(result.candidates[0].weights))
+    weights = {"similarity_2": 0.3, "similarity_4": 0.1, **result.candidates[0].weights}
+    assert network.objective["weights"] == pytest.approx(weights)
 
 
 @pytest.mark.parametrize(
