@@ -120,31 +120,31 @@ def _by_gradients(
     # A network that has learned little may ask for more regularity than one that has: both are tried.
     given = {k: float(v) for k, v in make_energy(config).weights.items()}
     tried = {GRADIENT: found.weights, AS_GIVEN: given}
-    return [*(_trial(config, clock, folder, n, found.genotype, w) for n, w in tried.items()), *rest]
+    return [*_trials(config, clock, folder, found.genotype, tried), *rest]
 
 
-def _trial(
+def _trials(
     config: SearchConfig,
     clock: Clock,
     folder: Path,
-    name: str,
     genotype: Genotype,
-    weights: Mapping[str, float],
-) -> Candidate:
-    path = folder / "gradient" / f"{name}.json"
-    if path.is_file():
-        return Candidate(name, genotype, weights, **read_json(path, "the figures of a trial"))
+    weights: Mapping[str, Mapping[str, float]],
+) -> list[Candidate]:
+    """An architecture trained with several weights, by name; those that are there are read."""
+    paths = {name: folder / "gradient" / f"{name}.json" for name in weights}
     clock.begin("trial")
     train = TrialProcess(config)
     try:
-        facts = train(genotype, weights)
+        for name, path in paths.items():
+            if not path.is_file():
+                write_json(path, train(genotype, weights[name]))
+                clock.save()
     except RuntimeError as error:
         raise InputError(f"what the gradients found cannot be trained: {error}") from error
     finally:
         train.close()
-    clock.save()
-    write_json(path, facts)
-    return Candidate(name, genotype, weights, **facts)
+    facts = {name: read_json(path, "the figures of a trial") for name, path in paths.items()}
+    return [Candidate(name, genotype, weights[name], **facts[name]) for name in weights]
 
 
 def _labelled(config: SearchConfig) -> bool:
