@@ -10,31 +10,15 @@ Run: python benchmarks/collapse.py --data DIR --out DIR [--steps 300]
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from bilevelmorph.volumes.tables import read_rows
+from gradients import searched
 
 SEEDS = (1, 2, 3)
 SHARES = {"from the first step": 0.0, "after a warm-up": 0.4}
-
-
-def searched(folder: Path, **options: object) -> list[dict[str, str]]:
-    """What a search by gradients logged, made unless there."""
-    from bilevelmorph.search.clock import Clock
-    from bilevelmorph.search.config import SearchConfig
-    from bilevelmorph.search.gradient import gradient_search
-    from bilevelmorph.training.data import open_data
-
-    config = dataclasses.replace(SearchConfig.from_dict(options), model_dir=str(folder), bilevel=True)
-    if not (folder / "done").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        gradient_search(config, open_data(config), Clock(folder / "clock.json"), 0.0, quiet=True)
-        (folder / "done").touch()
-    return read_rows(folder / "gradient" / "search.csv")
 
 
 def skips(row: dict[str, str]) -> tuple[int, int]:
@@ -78,30 +62,26 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=2.0, help="mm")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--architecture-lr", type=float, default=0.05)
+    parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     out = Path(options.out)
-    common = {
-        "data": options.data,
-        "spacing": options.spacing,
-        "search_steps": options.steps,
-        "steps_per_epoch": options.steps // 15,
-        "architecture_lr": options.architecture_lr,
-        "scales": (8, 4, 2),
-        "layers": 2,
-        "gpu": "-1",
-    }
+    common = ["--data", options.data, "--spacing", options.spacing, "--search-steps", options.steps]
+    common += ["--steps-per-epoch", options.steps // 15, "--architecture-lr", options.architecture_lr]
+    common += ["--scales", 8, 4, 2, "--layers", 2, "--gpu", -1, "--threads", options.threads]
     tables: dict[str, list[list[dict[str, str]]]] = {name: [] for name in SHARES}
     for seed in SEEDS:
         for name, share in SHARES.items():
             folder = out / f"share-{share:g}-seed-{seed}"
-            tables[name].append(searched(folder, **common, seed=seed, warmup_share=share))
+            tables[name].append(searched(folder, [*common, "--seed", seed, "--warmup-share", share]))
     figure(out / "collapse.png", tables)
     for name, runs in tables.items():
         for seed, rows in zip(SEEDS, runs, strict=True):
             chosen, layers = skips(rows[-1])
             share = float(rows[-1]["skips"])
             print(f"{name}, seed {seed}: {chosen} skips of {layers} layers, share {share:.3f}")
-    again = searched(out / "again", **common, seed=SEEDS[0], warmup_share=SHARES["after a warm-up"])
+    again = searched(
+        out / "again", [*common, "--seed", SEEDS[0], "--warmup-share", SHARES["after a warm-up"]]
+    )
     print(f"seed {SEEDS[0]} again: {'the same' if again == tables['after a warm-up'][0] else 'not the same'}")
 
 

@@ -1,29 +1,25 @@
 """Dice against milliseconds: networks searched at several weights of time, beside those made by hand.
 
-Searches once for each weight, trains what the gradients found, and draws all of them
-with the hand-made rows of autoreg.py; what is there is not made again.
+Searches by gradients once for each weight, trains the likeliest network, and draws all of
+them with the hand-made rows of autoreg.py; what is there is not made again.
 Run: python benchmarks/pareto.py --data DIR --out DIR --rows DIR --shape 48 64 48
-     --search "FLAGS OF search" -- FLAGS OF train
+     --search "--search-steps 200 OTHER FLAGS OF search" -- FLAGS OF train
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
-from autoreg import BY_HAND, command, scored, searched, trained
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from autoreg import BY_HAND, scored, trained
+from gradients import searched
 from interleaved import interleaved_ms
 
 WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0)
-
-
-def found(folder: Path, data: str, weight: float, flags: list[str]) -> list[str]:
-    """Search unless done; flags to train what the gradients found."""
-    if not (folder / "report.html").is_file():
-        command("search", "--data", data, "--latency-weight", weight, "--out", folder, *flags, "--quiet")
-    rows, _ = searched(folder, folder)
-    return rows["AutoReg"]
 
 
 def figure(path: Path, ours: dict[str, tuple[float, float]], others: dict[str, tuple[float, float]]) -> None:
@@ -63,8 +59,11 @@ def main() -> None:
     runs = {}
     for weight in options.weights:
         name = f"weight {weight:g}"
-        flags = found(out / f"search-{weight:g}", options.data, weight, shlex.split(options.search))
-        runs[name] = trained(out / f"trained-{weight:g}", options.data, [*flags, *options.flags])
+        folder = out / f"search-{weight:g}"
+        words = ["--data", options.data, "--latency-weight", weight, *shlex.split(options.search)]
+        searched(folder, words)
+        flags = ["--genotype", str(folder / "genotype.json"), *options.flags]
+        runs[name] = trained(out / f"trained-{weight:g}", options.data, flags)
     there = {name: Path(options.rows or ".") / f"{name}-1" for name in BY_HAND}
     runs |= {name: run for name, run in there.items() if (run / "done").is_file()}
     dice = {name: scored(run, options.data, "val")["dice"]["mean"] for name, run in runs.items()}

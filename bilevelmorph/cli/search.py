@@ -45,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=d.trial_steps,
         help="training steps of a candidate before it is scored",
     )
-    add("--trials", type=int, default=d.trials, help="most candidates of Keras Tuner; 0: as many as fit")
+    add(
+        "--trials",
+        type=int,
+        default=d.trials,
+        help="most candidates, of those drawn after the first two and of Keras Tuner; 0: as many as fit",
+    )
     add(
         "--search-steps",
         type=int,
@@ -85,7 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latency-weight", type=float, default=d.latency_weight, help="weight of the expected time, relative"
     )
     add(
-        "--target-ms", type=float, default=d.target_ms, help="time of cells and stages to stay below; 0: none"
+        "--target-ms",
+        type=float,
+        default=d.target_ms,
+        help="milliseconds a pair to stay below; what takes longer does not win; 0: any",
     )
     tuning = ("--strategy", "--upper-lr", "--upper-every", "--freeze")
     bilevel_flags(parser, d, tuning, (RESPONSE, *STRATEGIES))

@@ -214,24 +214,28 @@ class CellNetwork(RegistrationNetwork):
         full = enlarge_field(displacement, above)
         return Fields(full, velocities, displacements, self.int_steps)
 
-    def genotype(self) -> Genotype:
-        """What has the largest share everywhere, and the gates that are more than half open."""
+    def genotype(self, random: np.random.Generator | None = None) -> Genotype:
+        """What has the largest share everywhere, and the gates that are more than half open.
+
+        Args:
+            random: Draws by the shares instead, which says more where little is decided.
+        """
         if not self.built:
             self.build()
-        kept = [s for s in self.stages if float(s.probability) >= 0.5]
+        kept = [s for s in self.stages if _opened(s.probability, random)]
         kept = kept or [max(self.stages, key=lambda s: float(s.probability))]
         scales = [scale for scale, s in zip(self.scales, self.stages, strict=True) if s in kept]
         deformation, inputs = {}, {}
         for scale, stage in zip(scales, kept, strict=True):
-            deformation[scale] = _decided(stage.cell)
+            deformation[scale] = _decided(stage.cell, random)
             shares = dict(zip(stage.feed.names, stage.feed.probabilities.numpy(), strict=True))
             if not self._next_coarser(scale, scales):
                 shares.pop("coarser", None)
-            opened = [name for name in INPUTS if shares.get(name, 0) >= 0.5]
+            opened = [name for name in INPUTS if name in shares and _opened(shares[name], random)]
             inputs[scale] = tuple(opened or [max(shares, key=lambda n: shares[n])])
         everywhere = [s for s in sorted(self.features) if s <= max(scales)]
         cells = zip(sorted(self.features), self.encoder.cells, strict=True)
-        features = {s: _decided(cell) for s, cell in cells if s in everywhere}
+        features = {s: _decided(cell, random) for s, cell in cells if s in everywhere}
         return Genotype(features, deformation, inputs, {s: self.filters[s] for s in everywhere})
 
     def _next_coarser(self, scale: int, kept: Sequence[int]) -> bool:
@@ -322,7 +326,20 @@ class CellNetwork(RegistrationNetwork):
         }
 
 
-def _decided(cell: Any) -> tuple[str, ...]:
-    """The likeliest length of a cell, and the likeliest operation of each layer."""
-    length = int(np.argmax(cell.probabilities)) + 1
-    return tuple(layer.operations[int(np.argmax(layer.probabilities))] for layer in cell.choices[:length])
+def _opened(probability: Any, random: np.random.Generator | None) -> bool:
+    """Whether a gate is likelier open, or, drawn, open."""
+    return bool(float(probability) > (0.5 if random is None else random.random()))
+
+
+def _chosen(shares: Any, random: np.random.Generator | None) -> int:
+    """The likeliest of a mixture, or one drawn by the shares."""
+    chances = np.asarray(shares, float)
+    return int(
+        np.argmax(chances) if random is None else random.choice(len(chances), p=chances / chances.sum())
+    )
+
+
+def _decided(cell: Any, random: np.random.Generator | None) -> tuple[str, ...]:
+    """The length of a cell, and the operation of each layer."""
+    length = _chosen(cell.probabilities, random) + 1
+    return tuple(layer.operations[_chosen(layer.probabilities, random)] for layer in cell.choices[:length])

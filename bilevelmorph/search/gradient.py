@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import RESPONSE, SearchConfig
-from bilevelmorph.search.latency import operation_costs
+from bilevelmorph.search.latency import expected_ms, network_ms, operation_costs
+from bilevelmorph.search.trial import candidate_network
 from bilevelmorph.training.data import TrainingData
 from bilevelmorph.training.recorder import Recorder
 from bilevelmorph.training.run import augmentation_of, make_energy, make_optimizer, make_upper_optimizer
@@ -172,11 +174,9 @@ def _make_trainer(
     kind = "dice" if data.upper is not None and data.upper.label_values else "label-free"
     cost: dict[str, Any] = {}
     if config.latency_weight or config.target_ms:
-        cost = {
-            "cost_weight": config.latency_weight or 1.0,
-            "costs": operation_costs(network, data.source.shape),
-            "most": config.target_ms,
-        }
+        costs = operation_costs(network, data.source.shape)
+        most = config.target_ms and below_target(config, data, costs)
+        cost = {"cost_weight": config.latency_weight or 1.0, "costs": costs, "most": most}
     trainer.compile(
         make_optimizer(plan),
         UpperObjective(kind, config.window, guarded=True),
@@ -188,6 +188,22 @@ def _make_trainer(
         **cost,
     )
     return trainer
+
+
+def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[int, str], float]) -> float:
+    """What `--target-ms` leaves for cells and stages: a network does more than these.
+
+    Raises:
+        InputError: Nothing.
+    """
+    plain = Genotype.uniform(config.operations[0], config.scales, 1, max(config.filters))
+    network = candidate_network(config, data, plain)
+    network.build()
+    rest = network_ms(network, data.source.shape) - expected_ms(network, costs)
+    if config.target_ms <= rest:
+        came = f"{config.target_ms:g}, {rest:.0f} of which a network of these scales takes beside its cells"
+        raise fail("--target-ms", came, "more", "or fewer --scales")
+    return config.target_ms - max(0.0, rest)
 
 
 def _epochs(

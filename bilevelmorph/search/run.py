@@ -10,25 +10,24 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from bilevelmorph.checks import InputError, fail, one_of
+from bilevelmorph.checks import fail, one_of
 from bilevelmorph.layers.mixed_op import OPERATIONS
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import RESPONSE, SearchConfig, check_search
+from bilevelmorph.search.drawn import PART as DRAWN
+from bilevelmorph.search.drawn import drawn_search
 from bilevelmorph.search.gradient import gradient_search
 from bilevelmorph.search.trial import Candidate, ranked
-from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.search.tuners import is_worker, tuner_search
 from bilevelmorph.training.data import TrainingData, open_data
 from bilevelmorph.training.run import check, make_energy
 from bilevelmorph.volumes.pairs import DatasetFolder
-from bilevelmorph.volumes.tables import read_json, write_csv, write_json
+from bilevelmorph.volumes.tables import write_csv, write_json
 
-# Of the budget: the search by gradients, as much for random candidates, and the rest for the final trial.
-SHARE = 0.45
+# Of the budget: the network of all operations, trials of what it learned; as much as both for random ones.
+SHARE, TRIALS = 0.25, 0.25
 RANDOM = "tuner-random"
-# Names of what the gradients found, with the loss weights that they found and with those of the start.
-GRADIENT, AS_GIVEN = "gradient", "gradient-as-given"
 
 
 class Result(NamedTuple):
@@ -84,8 +83,8 @@ def search(config: SearchConfig, quiet: bool = False) -> Result | None:
         candidates = tuner_search(config, data, clock, config.seconds, config.searcher, folder)
     if is_worker():
         return None
-    candidates = ranked(candidates)
-    parts = ("gradient", config.searcher, RANDOM, "trial")
+    candidates = ranked(candidates, config.target_ms)
+    parts = ("gradient", DRAWN, config.searcher, RANDOM)
     used = {part: clock.used(part) for part in dict.fromkeys(parts) if clock.used(part)}
     result = Result(candidates, labelled, used)
     _write(result, folder)
@@ -106,45 +105,18 @@ def check_all(config: SearchConfig) -> None:
 def _by_gradients(
     config: SearchConfig, data: TrainingData, clock: Clock, folder: Path, quiet: bool
 ) -> list[Candidate]:
-    """The architecture that gradients find, and as much time for random ones."""
-    _say("1/3  supernet: loss weights, architecture and weights together", quiet)
+    """What gradients find and what is drawn from it, and as much time for random candidates."""
+    _say("1/3  network of all operations: loss weights, architecture and weights together", quiet)
     found = gradient_search(config, data, clock, SHARE * config.seconds, quiet)
-    _say("2/3  the same time for random candidates", quiet)
-    if config.search_steps:
-        # With --trials too the numbers decide, not how fast the machine is.
-        seconds = config.seconds if config.trials else clock.used("gradient")
-    else:
-        seconds = max(clock.used("gradient"), SHARE * config.seconds)
-    rest = tuner_search(config, data, clock, seconds, RANDOM, folder)
-    _say("3/3  what the gradients found, trained as they were", quiet)
-    # A network that has learned little may ask for more regularity than one that has: both are tried.
+    _say("2/3  what it learned, trained as networks by themselves", quiet)
     given = {k: float(v) for k, v in make_energy(config).weights.items()}
-    tried = {GRADIENT: found.weights, AS_GIVEN: given}
-    return [*_trials(config, clock, folder, found.genotype, tried), *rest]
-
-
-def _trials(
-    config: SearchConfig,
-    clock: Clock,
-    folder: Path,
-    genotype: Genotype,
-    weights: Mapping[str, Mapping[str, float]],
-) -> list[Candidate]:
-    """An architecture trained with several weights, by name; those that are there are read."""
-    paths = {name: folder / "gradient" / f"{name}.json" for name in weights}
-    clock.begin("trial")
-    train = TrialProcess(config)
-    try:
-        for name, path in paths.items():
-            if not path.is_file():
-                write_json(path, train(genotype, weights[name]))
-                clock.save()
-    except RuntimeError as error:
-        raise InputError(f"what the gradients found cannot be trained: {error}") from error
-    finally:
-        train.close()
-    facts = {name: read_json(path, "the figures of a trial") for name, path in paths.items()}
-    return [Candidate(name, genotype, weights[name], **facts[name]) for name in weights]
+    ours = drawn_search(config, found, given, clock, TRIALS * config.seconds)
+    _say("3/3  the same time for random candidates", quiet)
+    # With --search-steps and --trials the numbers decide, not how fast the machine is.
+    seconds = config.seconds
+    if not (config.search_steps and config.trials):
+        seconds = clock.used("gradient") + clock.used(DRAWN)
+    return [*ours, *tuner_search(config, data, clock, seconds, RANDOM, folder)]
 
 
 def _labelled(config: SearchConfig) -> bool:

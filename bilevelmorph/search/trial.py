@@ -37,8 +37,8 @@ class Candidate:
     >>> genotype = Genotype.uniform("conv1", (2,), 1)
     >>> good = Candidate("good", genotype, {"regularity": 0.1}, score=0.8, ms=5.0, seconds=60.0)
     >>> poor = dataclasses.replace(good, name="poor", score=0.7)
-    >>> [c.name for c in ranked([poor, good])]
-    ['good', 'poor']
+    >>> [c.name for c in ranked([poor, good])], [c.name for c in ranked([poor, good], most=4.0)]
+    (['good', 'poor'], ['good', 'poor'])
     """
 
     name: str
@@ -54,9 +54,14 @@ class Candidate:
         return self.name.startswith("gradient")
 
 
-def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The best first; of equals the first by name, for trials are read from files in any order."""
-    return sorted(candidates, key=lambda c: (-c.score, c.name))
+def ranked(candidates: Sequence[Candidate], most: float = 0.0) -> list[Candidate]:
+    """The best first; of equals the first by name, for trials are read from files in any order.
+
+    Args:
+        candidates: To be ranked.
+        most: Milliseconds; what takes longer comes after all that does not. 0 for any.
+    """
+    return sorted(candidates, key=lambda c: (0 < most < c.ms, -c.score, c.name))
 
 
 def score(data: TrainingData, network: RegistrationNetwork) -> float:

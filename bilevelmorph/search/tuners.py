@@ -102,7 +102,7 @@ def tuner_search(
         raise fail(
             "--budget", config.budget, "time for one trial at least", "give more, or fewer --trial-steps"
         )
-    return ranked(found)
+    return ranked(found, config.target_ms)
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def test_what_a_search_leaves(found, scans):
     config, result = found
     folder = config.model_dir
     names = sorted(c.name for c in result.candidates)
-    assert names == ["gradient", "gradient-as-given", "trial 0", "trial 1"]
+    ours = ["gradient", "gradient-as-given", "gradient-drawn-1", "gradient-drawn-2"]
+    assert names == [*ours, "trial 0", "trial 1"]
     scores = [c.score for c in result.candidates]
     assert scores == sorted(scores, reverse=True)
     assert all(0 < s <= 1 for s in scores)
@@ -74,6 +75,19 @@ def test_a_search_that_is_done_is_not_done_again(found, scans):
     assert trained.read_bytes() == before
     with pytest.raises(InputError, match=r"--layers: got 2, where .* has 1"):
         search(dataclasses.replace(config, layers=2), quiet=True)
+
+
+def test_what_is_drawn_depends_on_the_seed_and_what_was_tried_before_alone(found):
+    config, result = found
+    trials = Path(config.model_dir, "gradient", "trials")
+    assert sorted(p.name for p in trials.iterdir()) == ["0.json", "1.json", "2.json", "3.json"]
+    (trials / "3.json").unlink()  # as if killed in the last of them
+    again = {c.name: c for c in search(config, quiet=True).candidates}
+    for before in result.candidates:
+        after = again.pop(before.name)
+        assert (after.genotype, after.weights) == (before.genotype, before.weights)
+        assert after.score == pytest.approx(before.score, abs=1e-6)
+    assert not again
 
 
 def test_the_same_seed_gives_the_same_genotype_even_when_stopped_between(found, scans, tmp_path, monkeypatch):

@@ -1,0 +1,138 @@
+"""Candidates drawn from what the gradients learned, each near the best before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.networks.genotype import Genotype
+from bilevelmorph.search.clock import Clock
+from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.gradient import Found
+from bilevelmorph.search.trial import Candidate, ranked
+from bilevelmorph.search.trial_process import TrialProcess
+from bilevelmorph.volumes.tables import read_json, write_json
+
+PART = "trial"
+# Of the likeliest network, with the loss weights that the gradients found and with those of the start.
+GRADIENT, AS_GIVEN = "gradient", "gradient-as-given"
+# Of its parts, what a candidate has of the best so far; the rest is drawn anew.
+KEPT = 0.5
+# Of the logarithms of its loss weights around those of the best so far, a standard deviation.
+SPREAD = 0.7
+# Draws after which a network that was tried is tried again, with other weights.
+TRIES = 20
+
+
+def drawn_search(
+    config: SearchConfig, found: Found, given: Mapping[str, float], clock: Clock, seconds: float
+) -> list[Candidate]:
+    """Train what the gradients found, then what is drawn from their distribution, until time is up.
+
+    The likeliest network is tried with the loss weights found and with those given, for a
+    network that has learned little may ask for more regularity than one that has. Then
+    every candidate has some parts of the best so far and the others drawn by what was
+    learned, and its loss weights lie around those of the best.
+
+    Args:
+        config: Of the search.
+        found: What the gradients ended with.
+        given: Loss weights of the start, by name.
+        clock: Counts the time under ``"trial"``.
+        seconds: To be used; `--trials`, where given, decides instead. Two are trained at least.
+
+    Returns:
+        The candidates in the order in which they were tried. Those that are there are read.
+
+    Raises:
+        InputError: What the gradients found cannot be trained.
+    """
+    folder = Path(config.model_dir) / "gradient" / "trials"
+    folder.mkdir(parents=True, exist_ok=True)
+    clock.begin(PART)
+    train, tried = TrialProcess(config), list[Candidate]()
+    try:
+        while True:
+            path = folder / f"{len(tried)}.json"
+            if not path.is_file():
+                if _is_over(config, tried, clock, seconds):
+                    return tried
+                genotype, weights = _next(config, found, given, tried)
+                facts = train(genotype, weights)
+                write_json(path, {"genotype": genotype.to_dict(), "weights": weights, **facts})
+                clock.save()
+            tried.append(_read(path, len(tried)))
+    except RuntimeError as error:
+        raise InputError(f"what the gradients found cannot be trained: {error}") from error
+    finally:
+        train.close()
+        clock.save()
+
+
+def _is_over(config: SearchConfig, tried: list[Candidate], clock: Clock, seconds: float) -> bool:
+    if len(tried) < 2:
+        return False
+    if config.trials:
+        return len(tried) >= 2 + config.trials
+    return clock.used(PART) + max(c.seconds for c in tried) > seconds
+
+
+def _next(
+    config: SearchConfig, found: Found, given: Mapping[str, float], tried: list[Candidate]
+) -> tuple[Genotype, dict[str, float]]:
+    """What to try after these; it depends on them and on the seed alone."""
+    if len(tried) < 2:
+        return found.genotype, dict(given if tried else found.weights)
+    best = ranked(tried, config.target_ms)[0]
+    random = np.random.default_rng([config.seed, len(tried)])
+    for _ in range(TRIES):
+        genotype = crossed(best.genotype, found.network.genotype(random), random)
+        if genotype not in [c.genotype for c in tried]:
+            break
+    moved = {name for name in found.weights if found.weights[name] != given[name]}
+    weights = {
+        name: float(w * math.exp(SPREAD * random.normal())) if name in moved else float(w)
+        for name, w in best.weights.items()
+    }
+    return genotype, weights
+
+
+def crossed(first: Genotype, second: Genotype, random: np.random.Generator, share: float = KEPT) -> Genotype:
+    """A genotype with the scales of one of two, and cells of either wherever both have them.
+
+    Args:
+        first, second: Genotypes of one space.
+        random: Decides.
+        share: Of its parts, what it has of the first.
+
+    >>> a, b = (Genotype.uniform(name, (4, 2), 1) for name in ("conv1", "conv3"))
+    >>> crossed(a, b, np.random.default_rng(0), 1.0) == a
+    True
+    >>> crossed(a, b, np.random.default_rng(4)).features
+    {2: ('conv3',), 4: ('conv1',)}
+    """
+    base, other = (first, second) if random.random() < share else (second, first)
+    chance = share if base is first else 1 - share
+
+    def either(part: str) -> dict[int, Any]:
+        mine, theirs = getattr(base, part), getattr(other, part)
+        return {
+            s: mine[s] if s not in theirs or random.random() < chance else theirs[s] for s in sorted(mine)
+        }
+
+    inputs = either("inputs")
+    coarsest = max(base.deformation)
+    inputs[coarsest] = tuple(n for n in inputs[coarsest] if n != "coarser") or base.inputs[coarsest]
+    return Genotype(either("features"), either("deformation"), inputs, dict(base.filters))
+
+
+def _read(path: Path, number: int) -> Candidate:
+    facts: dict[str, Any] = dict(read_json(path, "a trial"))
+    names = (GRADIENT, AS_GIVEN)
+    name = names[number] if number < len(names) else f"{GRADIENT}-drawn-{number - 1}"
+    return Candidate(name, Genotype.from_dict(facts.pop("genotype"), str(path)), **facts)

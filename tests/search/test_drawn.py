@@ -1,0 +1,83 @@
+"""What is drawn from what the gradients learned."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bilevelmorph.checks import InputError
+from bilevelmorph.networks import CellNetwork, Genotype
+from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.drawn import crossed
+from bilevelmorph.search.gradient import below_target
+from bilevelmorph.search.trial import Candidate, ranked
+
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+OPERATIONS = ("skip", "conv1", "conv3")
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small space in which one mixture and one gate are nearly decided."""
+    found = CellNetwork.space(2, (8, 4, 2), OPERATIONS, layers=2, filters=4, int_steps=1)
+    found.build()
+    found.encoder.cells[0].choices[0].alpha.assign(np.log([0.1, 0.2, 0.7]))
+    found.stages[0].gate.logits.assign([np.log(0.25 / 0.75)])
+    return found
+
+
+def test_genotypes_are_drawn_by_the_shares(network):
+    random = np.random.default_rng(0)
+    drawn = [network.genotype(random) for _ in range(400)]
+    first = [g.features[2][0] for g in drawn]
+    assert [first.count(n) / 400 for n in OPERATIONS] == pytest.approx([0.1, 0.2, 0.7], abs=0.06)
+    assert np.mean([8 in g.deformation for g in drawn]) == pytest.approx(0.25, abs=0.06)
+    assert np.mean([len(g.features[2]) for g in drawn]) == pytest.approx(1.5, abs=0.08)
+    assert network.genotype().features[2][0] == "conv3"
+    again = np.random.default_rng(0)
+    assert [network.genotype(again) for _ in range(20)] == drawn[:20]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_part_of_a_cross_is_of_one_of_the_two_and_it_can_be_built(network, seed):
+    random = np.random.default_rng(seed)
+    for _ in range(40):
+        first, second = network.genotype(random), network.genotype(random)
+        made = crossed(first, second, random)
+        assert set(made.deformation) in (set(first.deformation), set(second.deformation))
+        for part in ("features", "deformation"):
+            for scale, cell in getattr(made, part).items():
+                assert cell in [getattr(g, part).get(scale) for g in (first, second)]
+        assert Genotype.from_dict(made.to_dict()) == made
+    CellNetwork.of(made, 2, int_steps=1).build()
+
+
+def test_a_cross_keeps_the_share_that_it_is_told():
+    one, other = (Genotype.uniform(n, (8, 4, 2), 1) for n in ("conv1", "conv3"))
+    random = np.random.default_rng(1)
+    cells = [c for _ in range(200) for c in crossed(one, other, random, 0.8).features.values()]
+    assert np.mean([c == ("conv1",) for c in cells]) == pytest.approx(0.8, abs=0.05)
+
+
+def test_what_takes_too_long_does_not_win():
+    genotype = Genotype.uniform("conv1", (2,), 1)
+    rows = {"slow": (0.9, 50.0), "quick": (0.7, 10.0), "better": (0.8, 20.0)}
+    tried = [Candidate(name, genotype, {}, score, ms, 1.0) for name, (score, ms) in rows.items()]
+    assert [c.name for c in ranked(tried)] == ["slow", "better", "quick"]
+    assert [c.name for c in ranked(tried, most=30.0)] == ["better", "quick", "slow"]
+    assert [c.name for c in ranked(tried, most=5.0)] == ["slow", "better", "quick"]
+
+
+def test_a_target_that_no_network_reaches(monkeypatch):
+    config = SearchConfig(data="scans", scales=(2,), operations=OPERATIONS, filters=(4,), int_steps=1)
+    data = SimpleNamespace(source=SimpleNamespace(shape=(16, 16), channels=1))
+    costs = {(2, name): 1.0 for name in (*OPERATIONS, "stage")}
+    monkeypatch.setattr("bilevelmorph.search.gradient.network_ms", lambda *_: 9.0)
+    # Two feature cells, a stage and its cell of a layer each are known: 4 of the 9.
+    config = SearchConfig(**{**vars(config), "target_ms": 7.0})
+    assert below_target(config, data, costs) == pytest.approx(2.0)
+    config = SearchConfig(**{**vars(config), "target_ms": 5.0})
+    with pytest.raises(InputError, match=r"--target-ms: got 5, 5 of which .* beside its cells"):
+        below_target(config, data, costs)
