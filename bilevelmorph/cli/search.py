@@ -58,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="gradient: training steps of the network of all operations; 0: as many as fit. "
         "With --trials too, the result depends on the seed alone, not on the machine's speed",
     )
+    add(
+        "--search-spacing",
+        type=float,
+        default=d.search_spacing,
+        help="gradient: mm of the voxels that the network of all operations works in, "
+        "coarser than --spacing for more steps in the same time; 0: those of --spacing",
+    )
 
     add = parser.add_argument_group("space").add_argument
     add("--operations", nargs="+", default=d.operations, help="to choose from in every layer")

@@ -39,6 +39,7 @@ class SearchConfig(TrainingConfig):
     searcher: str = "gradient"
     budget: str = "2h"
     search_steps: int = 0
+    search_spacing: float = 0.0
     trial_steps: int = 200
     trials: int = 0
     # the space
@@ -77,7 +78,7 @@ def check_search(config: SearchConfig) -> None:
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True, whole=True)
     for name in ("architecture_lr", "temperature"):
         positive("--" + name.replace("_", "-"), getattr(config, name))
-    for name in ("latency_weight", "target_ms"):
+    for name in ("latency_weight", "target_ms", "search_spacing"):
         positive("--" + name.replace("_", "-"), getattr(config, name), zero=True)
     if not 0 <= config.warmup_share < 1:
         raise fail("--warmup-share", str(config.warmup_share), "0 or more and less than 1")

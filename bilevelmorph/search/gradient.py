@@ -21,7 +21,7 @@ from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import RESPONSE, SearchConfig
 from bilevelmorph.search.latency import expected_ms, network_ms, operation_costs
 from bilevelmorph.search.trial import candidate_network
-from bilevelmorph.training.data import TrainingData
+from bilevelmorph.training.data import TrainingData, open_data
 from bilevelmorph.training.recorder import Recorder
 from bilevelmorph.training.run import augmentation_of, make_energy, make_optimizer, make_upper_optimizer
 from bilevelmorph.training.search_trainer import SearchTrainer
@@ -108,7 +108,7 @@ def gradient_search(
 
     Args:
         config: Of the search.
-        data: Training pairs, and validation pairs for the levels above.
+        data: Training pairs, and validation pairs for the levels above, as candidates see them.
         clock: Counts the time under ``"gradient"``.
         seconds: To be used; `--search-steps`, where given, decide instead.
         quiet: No progress bars.
@@ -123,6 +123,7 @@ def gradient_search(
     folder.mkdir(parents=True, exist_ok=True)
     clock.begin(PART)
     keras.utils.set_random_seed(config.seed)
+    candidates, data = data, _coarser(config, data)
     shape = data.source.shape
     energy = make_energy(dataclasses.replace(config, bilevel=True))
     told = [n for n in energy.weights if n not in config.freeze] if config.strategy == RESPONSE else []
@@ -134,10 +135,10 @@ def gradient_search(
         max(config.filters),
         int_steps=config.int_steps,
         conditions=len(told),
-        **shared_options(config, shape, data.source.channels),
+        **shared_options(_own_grid(config), shape, data.source.channels),
     )
     network.build()
-    trainer = _make_trainer(config, data, network, energy)
+    trainer = _make_trainer(config, candidates, network, energy)
     start = newest_checkpoint(folder)
     epochs = _epochs(config, trainer, data, folder, seconds - clock.used(PART))
     for level in trainer.levels:
@@ -163,6 +164,17 @@ def gradient_search(
         initial_epoch=done,
     )
     return Found(network.genotype(), trainer.weights.numbers(), network)
+
+
+def _own_grid(config: SearchConfig) -> SearchConfig:
+    """With the voxels that the network of all operations sees."""
+    coarse = config.search_spacing
+    return dataclasses.replace(config, spacing=coarse, shape=None) if coarse else config
+
+
+def _coarser(config: SearchConfig, data: TrainingData) -> TrainingData:
+    """The same pairs in voxels of `--search-spacing`."""
+    return open_data(_own_grid(config)) if config.search_spacing else data
 
 
 def _make_trainer(
