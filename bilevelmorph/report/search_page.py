@@ -80,8 +80,10 @@ def _outcome(config: SearchConfig, result: Result, unit: str) -> str:
         text += (
             f" What the gradients found has {by_gradients.score:.4f}, the best of {len(others)} random "
             f"candidates {others[0].score:.4f}: a difference of {ahead:+.4f}, at "
-            f"{by_gradients.ms / others[0].ms:.2f} times its time. The higher score wins."
+            f"{by_gradients.ms / others[0].ms:.2f} times its time."
         )
+    limit = f" of those that take {config.target_ms:g} ms at most" if config.target_ms else ""
+    text += f" The highest score{limit} wins."
     return text
 
 

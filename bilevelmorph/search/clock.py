@@ -39,6 +39,12 @@ class Clock:
         name, since = self._running or ("", 0.0)
         return self._used.get(part, 0.0) + (time.monotonic() - since if name == part else 0.0)
 
+    @property
+    def total(self) -> float:
+        """Seconds of all parts until now."""
+        running = {self._running[0]} if self._running else set()
+        return sum(self.used(part) for part in {*self._used, *running})
+
     def save(self) -> None:
         """Write what was used until now."""
         if self._running:

@@ -14,6 +14,7 @@ from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.gradient import Found
+from bilevelmorph.search.progress import Progress
 from bilevelmorph.search.trial import Candidate, ranked
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.volumes.tables import read_json, write_json
@@ -30,7 +31,12 @@ TRIES = 20
 
 
 def drawn_search(
-    config: SearchConfig, found: Found, given: Mapping[str, float], clock: Clock, seconds: float
+    config: SearchConfig,
+    found: Found,
+    given: Mapping[str, float],
+    clock: Clock,
+    seconds: float,
+    progress: Progress,
 ) -> list[Candidate]:
     """Train what the gradients found, then what is drawn from their distribution, until time is up.
 
@@ -45,6 +51,7 @@ def drawn_search(
         given: Loss weights of the start, by name.
         clock: Counts the time under ``"trial"``.
         seconds: To be used; `--trials`, where given, decides instead. Two are trained at least.
+        progress: Is told of every candidate.
 
     Returns:
         The candidates in the order in which they were tried. Those that are there are read.
@@ -67,6 +74,7 @@ def drawn_search(
                 write_json(path, {"genotype": genotype.to_dict(), "weights": weights, **facts})
                 clock.save()
             tried.append(_read(path, len(tried)))
+            progress.scored(tried[-1])
     except RuntimeError as error:
         raise InputError(f"what the gradients found cannot be trained: {error}") from error
     finally:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from bilevelmorph.checks import fail, one_of
 from bilevelmorph.layers.mixed_op import OPERATIONS
 from bilevelmorph.networks.genotype import Genotype
@@ -18,6 +16,7 @@ from bilevelmorph.search.config import RESPONSE, SearchConfig, check_search
 from bilevelmorph.search.drawn import PART as DRAWN
 from bilevelmorph.search.drawn import drawn_search
 from bilevelmorph.search.gradient import gradient_search
+from bilevelmorph.search.progress import Progress
 from bilevelmorph.search.trial import Candidate, ranked
 from bilevelmorph.search.tuners import is_worker, tuner_search
 from bilevelmorph.training.data import TrainingData, open_data
@@ -75,12 +74,13 @@ def search(config: SearchConfig, quiet: bool = False) -> Result | None:
     folder.mkdir(parents=True, exist_ok=True)
     _same_search(config, folder)
     clock = Clock(folder / "clock.json")
+    progress = Progress(config, clock, "Dice" if labelled else "label-free score", quiet)
     if not labelled:
-        _say("no labels on the validation pairs: loss weights are tuned for the label-free objective", quiet)
+        progress.say("no labels on the validation pairs: loss weights are tuned for the label-free objective")
     if config.searcher == "gradient":
-        candidates = _by_gradients(config, data, clock, folder, quiet)
+        candidates = _by_gradients(config, data, clock, folder, progress)
     else:
-        candidates = tuner_search(config, data, clock, config.seconds, config.searcher, folder)
+        candidates = tuner_search(config, data, clock, config.seconds, config.searcher, folder, progress)
     if is_worker():
         return None
     candidates = ranked(candidates, config.target_ms)
@@ -103,20 +103,20 @@ def check_all(config: SearchConfig) -> None:
 
 
 def _by_gradients(
-    config: SearchConfig, data: TrainingData, clock: Clock, folder: Path, quiet: bool
+    config: SearchConfig, data: TrainingData, clock: Clock, folder: Path, progress: Progress
 ) -> list[Candidate]:
     """What gradients find and what is drawn from it, and as much time for random candidates."""
-    _say("1/3  network of all operations: loss weights, architecture and weights together", quiet)
-    found = gradient_search(config, data, clock, SHARE * config.seconds, quiet)
-    _say("2/3  what it learned, trained as networks by themselves", quiet)
+    progress.say("1/3  network of all operations: loss weights, architecture and weights together")
+    found = gradient_search(config, data, clock, SHARE * config.seconds, progress.quiet)
+    progress.say("2/3  what it learned, trained as networks by themselves")
     given = {k: float(v) for k, v in make_energy(config).weights.items()}
-    ours = drawn_search(config, found, given, clock, TRIALS * config.seconds)
-    _say("3/3  the same time for random candidates", quiet)
+    ours = drawn_search(config, found, given, clock, TRIALS * config.seconds, progress)
+    progress.say("3/3  the same time for random candidates")
     # With --search-steps and --trials the numbers decide, not how fast the machine is.
     seconds = config.seconds
     if not (config.search_steps and config.trials):
         seconds = clock.used("gradient") + clock.used(DRAWN)
-    return [*ours, *tuner_search(config, data, clock, seconds, RANDOM, folder)]
+    return [*ours, *tuner_search(config, data, clock, seconds, RANDOM, folder, progress)]
 
 
 def _labelled(config: SearchConfig) -> bool:
@@ -170,8 +170,3 @@ def summary(genotype: Genotype) -> str:
         return "; ".join(f"{kind}{s} {' '.join(table[s])}" for s in sorted(table))
 
     return f"{cells(genotype.features, 'F')}; {cells(genotype.deformation, 'D')}"
-
-
-def _say(text: str, quiet: bool) -> None:
-    if not quiet:
-        tqdm.write(text)

@@ -18,6 +18,7 @@ from bilevelmorph.checks import fail
 from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.progress import Progress
 from bilevelmorph.search.space import draw_genotype, draw_weights
 from bilevelmorph.search.trial import Candidate, candidate_network, ranked, trial_config
 from bilevelmorph.search.trial_process import TrialProcess
@@ -32,9 +33,11 @@ MANY = 100_000
 class _Space(kt.HyperModel):
     """Candidates as Keras Tuner builds them, and the process that trains them."""
 
-    def __init__(self, config: SearchConfig, data: TrainingData, train: TrialProcess) -> None:
+    def __init__(
+        self, config: SearchConfig, data: TrainingData, train: TrialProcess, progress: Progress
+    ) -> None:
         super().__init__()
-        self.config, self.data, self.train = config, data, train
+        self.config, self.data, self.train, self.progress = config, data, train, progress
         self.start = make_energy(trial_config(config)).get_config()["weights"]
 
     def build(self, hp: Any) -> CellNetwork:
@@ -52,14 +55,23 @@ class _Space(kt.HyperModel):
         if start:
             model.save_weights(start)
         try:
-            parts = (draw_genotype(hp, self.config), draw_weights(hp, self.start))
-            return self.train(*parts, epochs, done, start, end)
+            genotype, weights = draw_genotype(hp, self.config), draw_weights(hp, self.start)
+            facts = self.train(genotype, weights, epochs, done, start, end)
+            name = Path(end).parent.name.replace("_", " ")
+            self.progress.scored(Candidate(name, genotype, weights, **facts))
+            return facts
         except RuntimeError as error:
             raise kt.errors.FailedTrialError(str(error)) from error
 
 
 def tuner_search(
-    config: SearchConfig, data: TrainingData, clock: Clock, budget: float, kind: str, folder: Path
+    config: SearchConfig,
+    data: TrainingData,
+    clock: Clock,
+    budget: float,
+    kind: str,
+    folder: Path,
+    progress: Progress,
 ) -> list[Candidate]:
     """Train candidates until the time is used up.
 
@@ -75,6 +87,7 @@ def tuner_search(
         budget: Seconds.
         kind: ``"tuner-random"``, ``"tuner-bayesian"`` or ``"tuner-hyperband"``.
         folder: Where Keras Tuner keeps its trials.
+        progress: Is told of every candidate.
 
     Returns:
         All candidates, the best first; of a worker none.
@@ -87,7 +100,7 @@ def tuner_search(
     train = TrialProcess(config)
     with _whole_files():
         with redirect_stdout(io.StringIO()):  # Keras Tuner tells that it goes on from a file
-            tuner = _make_tuner(_Space(config, data, train), kind, folder)
+            tuner = _make_tuner(_Space(config, data, train, progress), kind, folder)
         if not is_worker():
             _stop_in_time(tuner.oracle, clock, budget, kind)
         try:

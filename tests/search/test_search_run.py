@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -145,7 +146,10 @@ def test_without_labels_the_search_says_so_and_goes_on(scans, tmp_path, capsys):
     result = search(SearchConfig(data=str(folder), model_dir=str(tmp_path / "out"), **options))
     assert not result.labelled
     assert result.candidates[0].score < 0 or np.isfinite(result.candidates[0].score)
-    assert "no labels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no labels" in said
+    line = r"trial 0: label-free score -?\d\.\d{4}, \d+ ms a pair; best .*; \d+ min used"
+    assert re.search(line, said)
 
 
 def test_the_winner_is_trained_by_its_file(found, scans, tmp_path):

@@ -95,3 +95,4 @@ def test_time_used_survives_the_process(tmp_path, monkeypatch):
     now[0] += 3
     later = Clock(tmp_path / "clock.json")
     assert (later.used("one"), later.used("two"), clock.used("two")) == (5, 2, 5)
+    assert (later.total, clock.total) == (7, 10)
