@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,23 @@ def choose_gpu(number: str) -> None:
     tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+@contextmanager
+def shared_compilations() -> Iterator[None]:
+    """What XLA compiles for this process is read by those that it starts, and the other way round.
+
+    For a block of code that begins before TensorFlow is imported, which reads the
+    flags only once. The folder is this machine's and goes with the block: other
+    processors do not run what was compiled for this one.
+    """
+    before = os.environ.get("TF_XLA_FLAGS", "")
+    with tempfile.TemporaryDirectory(prefix="bilevelmorph-", ignore_cleanup_errors=True) as folder:
+        os.environ["TF_XLA_FLAGS"] = f"{before} --tf_xla_persistent_cache_directory={folder}".strip()
+        try:
+            yield
+        finally:
+            os.environ["TF_XLA_FLAGS"] = before
 
 
 def use_threads(count: int) -> None:

@@ -74,8 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         default=d.filters,
-        help="channels to choose from; gradient: the most",
+        help="channels to choose from at every scale; the network of all operations has the fewest",
     )
+    add("--steps", type=int, nargs=1, default=d.steps, help="most times that a stage is applied")
     network_flags(parser, d, ("--scales", "--int-steps"))
 
     add = parser.add_argument_group("levels of the gradient search").add_argument
@@ -113,13 +114,14 @@ def run(options: argparse.Namespace) -> None:
     """Search."""
     values = {k: v for k, v in vars(options).items() if k != "quiet"}
     config = SearchConfig.from_dict(values, "flags")
-    from bilevelmorph.devices import choose_gpu, use_threads
+    from bilevelmorph.devices import choose_gpu, shared_compilations, use_threads
 
-    choose_gpu(config.gpu)
-    use_threads(config.threads)
-    from bilevelmorph.search.run import search
+    with shared_compilations():
+        choose_gpu(config.gpu)
+        use_threads(config.threads)
+        from bilevelmorph.search.run import search
 
-    result = search(config, options.quiet)
+        result = search(config, options.quiet)
     if result is None:
         print("this worker's trials are done; the chief has the result")
         return

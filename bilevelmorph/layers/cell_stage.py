@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from bilevelmorph.checks import positive
 from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.layers.gated_sum import GatedSum
@@ -20,31 +21,33 @@ from bilevelmorph.ops.warping import warp
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class CellStage(keras.layers.Layer):
-    """Match, a D cell, integrate, compose, at one scale.
+    """Match, a D cell, integrate, compose, at one scale; once or several times.
 
     The velocity is the shift of least match cost (a soft argmin of learned
-    sharpness) plus what the cell makes of its inputs.
+    sharpness) plus what the cell makes of its inputs. Repeated, a stage sees
+    what it has done, with the same weights.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the cell.
         operations: For each layer of the cell, the names it chooses from.
         names: What feeds the cell: ``"features"``, ``"cost"``, ``"coarser"``.
-        searched: Whether inputs, length and the stage itself are searched.
+        searched: Whether inputs, length, repetitions and the stage itself are searched.
         radius: Shifts at which the match cost is taken, at least 1.
         int_steps: Squarings.
         conditions: Numbers that scale what the cell gives and the velocity; see `Modulation`.
+        steps: How often it is done, at most where that is searched.
 
     Input: ``[fixed, moving, displacement]`` and, where it is among `names`, what
     the next coarser stage gave last: features ``[B, *S, C]`` twice, voxels
     ``[B, *S, N]``, ``[B, *S, C']``; last ``[B, conditions]``, if any. Output: the displacement after
-    the stage, the velocity, and what the cell gave, ``[B, *S, filters]``.
+    the stage, what the cell gave last, ``[B, *S, filters]``, and the velocity of every step.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
     >>> f, u = tf.ones([1, 8, 8, 4]), tf.zeros([1, 8, 8, 2])
     >>> [x.shape.as_list() for x in CellStage(2, 6, [["conv3"]], ["cost"])([f, f, u])]
-    [[1, 8, 8, 2], [1, 8, 8, 2], [1, 8, 8, 6]]
+    [[1, 8, 8, 2], [1, 8, 8, 6], [1, 8, 8, 2]]
     """
 
     def __init__(
@@ -57,14 +60,17 @@ class CellStage(keras.layers.Layer):
         radius: int = 1,
         int_steps: int = 7,
         conditions: int = 0,
+        steps: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.ndims, self.radius, self.int_steps, self.searched = ndims, radius, int_steps, searched
+        self.steps = int(positive("steps", steps, whole=True))
         policy = self.dtype_policy
         self.feed = GatedSum(ndims, filters, names, searched, name="feed", dtype=policy)
         self.cell = Cell(ndims, filters, operations, deep=not searched, name="cell", dtype=policy)
         self.gate = Gates(1, name="gate") if searched else None
+        self.again = Gates(self.steps - 1, name="again") if searched and self.steps > 1 else None
         self.conditions = conditions
         told = ("told_hidden", "told_velocity") if conditions else ()
         self.modulations = [Modulation(conditions, name=name, dtype=policy) for name in told]
@@ -95,9 +101,29 @@ class CellStage(keras.layers.Layer):
         """That the stage is there, float32."""
         return self.gate.probabilities[0] if self.gate is not None else tf.ones([])
 
+    @property
+    def repetitions(self) -> tf.Tensor:
+        """Those after the first that are expected, float32."""
+        if self.again is None:
+            return tf.constant(self.steps - 1.0)
+        return tf.reduce_sum(self.again.probabilities)
+
     def call(self, inputs: Any) -> list[tf.Tensor]:
-        fixed, moving, displacement = inputs[:3]
-        displacement = tf.cast(displacement, tf.float32)
+        displacement, hidden, velocities = tf.cast(inputs[2], tf.float32), None, []
+        for step in range(self.steps):
+            velocity, found = self._velocity(inputs, displacement)
+            if step and self.again is not None:
+                opened = self.again()[step - 1]
+                velocity *= opened
+                found = tf.where(opened > 0, found, hidden)
+            velocities.append(velocity)
+            hidden = found
+            displacement = Propagation.advance(displacement, velocity, self.int_steps)
+        return [displacement, hidden, *velocities]
+
+    def _velocity(self, inputs: Any, displacement: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of one step, and what the cell gave for it."""
+        fixed, moving = inputs[:2]
         moved = warp(moving, displacement)
         cost = match_cost(fixed, moved, self.radius)
         given = {"features": tf.concat([fixed, moved, tf.cast(displacement, fixed.dtype)], -1), "cost": cost}
@@ -113,15 +139,16 @@ class CellStage(keras.layers.Layer):
         velocity = tf.cast(velocity, tf.float32)
         if self.gate is not None:
             velocity *= self.gate()[0]
-        return [Propagation.advance(displacement, velocity, self.int_steps), velocity, hidden]
+        return velocity, hidden
 
     def compute_output_shape(self, input_shape: Any) -> list[tuple[Any, ...]]:
         space = tuple(input_shape[0])[:-1]
-        return [(*space, self.ndims), (*space, self.ndims), (*space, self.cell.filters)]
+        field = (*space, self.ndims)
+        return [field, (*space, self.cell.filters), *[field] * self.steps]
 
     def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        kinds = ("float32", "float32", self.compute_dtype)
+        kinds = ("float32", self.compute_dtype, *["float32"] * self.steps)
         return [keras.KerasTensor(s, k) for s, k in zip(shapes, kinds, strict=True)]
 
     def get_config(self) -> dict[str, Any]:
@@ -135,4 +162,5 @@ class CellStage(keras.layers.Layer):
             "radius": self.radius,
             "int_steps": self.int_steps,
             "conditions": self.conditions,
+            "steps": self.steps,
         }

@@ -26,7 +26,8 @@ class CellNetwork(RegistrationNetwork):
     """A pyramid of F cells, for features, and D cells, for the deformation.
 
     Where `searched`, every layer of a cell mixes the operations it is given, a cell
-    mixes how long it is, and gates say what feeds it and which scales have one;
+    mixes how long it is, and gates say what feeds it, how often it is applied and
+    which scales have one;
     `genotype` reads off what won. The logits are the `architecture`; no trainer of
     weights moves them.
 
@@ -42,6 +43,8 @@ class CellNetwork(RegistrationNetwork):
         int_steps: Squarings.
         conditions: Numbers that the network is told, `condition`, such as loss
             weights: what it gives then depends on them. None by default.
+        steps: How often each D cell is applied, or one number for all; at most
+            where that is searched.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
     Reference: Fan et al., AutoReg, TIP 2023.
@@ -62,6 +65,7 @@ class CellNetwork(RegistrationNetwork):
         radius: int = 1,
         int_steps: int = 7,
         conditions: int = 0,
+        steps: Mapping[Any, int] | int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
@@ -73,6 +77,8 @@ class CellNetwork(RegistrationNetwork):
         self.searched, self.radius, self.int_steps = searched, radius, int_steps
         self.conditions = conditions
         self.scales = sorted(self.deformation, reverse=True)
+        each = dict.fromkeys(self.scales, steps) if isinstance(steps, int) else steps
+        self.steps = {int(s): int(n) for s, n in each.items()}
         everywhere = sorted(self.features)
         self.encoder = CellEncoder(
             ndims,
@@ -91,6 +97,7 @@ class CellNetwork(RegistrationNetwork):
                 radius,
                 int_steps,
                 conditions,
+                self.steps[s],
                 name=f"stage_{s}",
             )
             for s in self.scales
@@ -105,6 +112,7 @@ class CellNetwork(RegistrationNetwork):
             {s: [[name] for name in names] for s, names in genotype.deformation.items()},
             genotype.inputs,
             genotype.filters,
+            steps=genotype.steps,
             **options,
         )
 
@@ -116,6 +124,7 @@ class CellNetwork(RegistrationNetwork):
         operations: Sequence[str] = ("skip", "conv1", "conv3", "conv5", "sep3", "sep5", "dil3"),
         layers: int = 3,
         filters: int | Mapping[int, int] = 16,
+        steps: int = 1,
         **options: Any,
     ) -> CellNetwork:
         """A network in which everything is searched.
@@ -126,6 +135,7 @@ class CellNetwork(RegistrationNetwork):
             operations: To choose from in every layer.
             layers: Most of them in a cell.
             filters: Channels, at every scale or at each.
+            steps: Most times that a D cell is applied.
             options: Of the class.
         """
         plain = Genotype.uniform("skip", scales, layers, filters)
@@ -137,6 +147,7 @@ class CellNetwork(RegistrationNetwork):
             plain.inputs,
             plain.filters,
             searched=True,
+            steps=steps,
             **options,
         )
 
@@ -155,10 +166,11 @@ class CellNetwork(RegistrationNetwork):
 
     @property
     def gates(self) -> list[Any]:
-        """What is there or not: inputs of D cells, then stages."""
+        """What is there or not: inputs of D cells, stages, then repetitions of these."""
         if not self.searched:
             return []
-        return [*(s.feed.gates for s in self.stages), *(s.gate for s in self.stages)]
+        again = [s.again for s in self.stages if s.again is not None]
+        return [*(s.feed.gates for s in self.stages), *(s.gate for s in self.stages), *again]
 
     @property
     def architecture(self) -> list[Any]:
@@ -208,8 +220,8 @@ class CellNetwork(RegistrationNetwork):
                 given.append(resize(hidden, size))
             if self.conditions:
                 given.append(tf.convert_to_tensor(self.condition)[None])
-            displacement, velocity, hidden = stage(given)
-            velocities.append(velocity)
+            displacement, hidden, *found = stage(given)
+            velocities += found
             displacements.append(displacement)
         full = enlarge_field(displacement, above)
         return Fields(full, velocities, displacements, self.int_steps)
@@ -225,9 +237,11 @@ class CellNetwork(RegistrationNetwork):
         kept = [s for s in self.stages if _opened(s.probability, random)]
         kept = kept or [max(self.stages, key=lambda s: float(s.probability))]
         scales = [scale for scale, s in zip(self.scales, self.stages, strict=True) if s in kept]
-        deformation, inputs = {}, {}
+        deformation, inputs, steps = {}, {}, {}
         for scale, stage in zip(scales, kept, strict=True):
             deformation[scale] = _decided(stage.cell, random)
+            repeated = stage.again.probabilities.numpy() if stage.again is not None else []
+            steps[scale] = 1 + sum(_opened(p, random) for p in repeated) if self.searched else stage.steps
             shares = dict(zip(stage.feed.names, stage.feed.probabilities.numpy(), strict=True))
             if not self._next_coarser(scale, scales):
                 shares.pop("coarser", None)
@@ -236,7 +250,7 @@ class CellNetwork(RegistrationNetwork):
         everywhere = [s for s in sorted(self.features) if s <= max(scales)]
         cells = zip(sorted(self.features), self.encoder.cells, strict=True)
         features = {s: _decided(cell, random) for s, cell in cells if s in everywhere}
-        return Genotype(features, deformation, inputs, {s: self.filters[s] for s in everywhere})
+        return Genotype(features, deformation, inputs, {s: self.filters[s] for s in everywhere}, steps)
 
     def _next_coarser(self, scale: int, kept: Sequence[int]) -> bool:
         """Whether the stage whose cell this one sees is among those kept."""
@@ -294,7 +308,8 @@ class CellNetwork(RegistrationNetwork):
             total += 2 * self._cost_of(cell, scale, costs)  # both images
         for scale, stage in zip(self.scales, self.stages, strict=True):
             beside = (costs or {}).get((scale, "stage"), 0.0)
-            total += stage.probability * (beside + self._cost_of(stage.cell, scale, costs))
+            once = beside + self._cost_of(stage.cell, scale, costs)
+            total += stage.probability * (1 + stage.repetitions) * once
         return total
 
     def _cost_of(self, cell: Any, scale: int, costs: Mapping[tuple[int, str], float] | None) -> tf.Tensor:
@@ -323,6 +338,7 @@ class CellNetwork(RegistrationNetwork):
             "radius": self.radius,
             "int_steps": self.int_steps,
             "conditions": self.conditions,
+            "steps": {str(s): n for s, n in self.steps.items()},
         }
 
 

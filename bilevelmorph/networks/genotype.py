@@ -11,7 +11,7 @@ from bilevelmorph.checks import fail, one_of, positive
 from bilevelmorph.layers.mixed_op import OPERATIONS
 from bilevelmorph.volumes.tables import read_json, write_json
 
-VERSION = 1
+VERSION = 2
 INPUTS = ("features", "cost", "coarser")
 
 
@@ -25,6 +25,7 @@ class Genotype:
         inputs: What feeds each D cell, of `INPUTS`; `coarser`, the D cell of the
             next coarser scale, not at the coarsest.
         filters: Channels of the cells at each scale.
+        steps: How often each D cell is applied.
 
     Raises:
         InputError: Something in it does not fit together.
@@ -42,8 +43,15 @@ class Genotype:
     deformation: Mapping[int, tuple[str, ...]]
     inputs: Mapping[int, tuple[str, ...]]
     filters: Mapping[int, int]
+    steps: Mapping[int, int]
 
     def __post_init__(self) -> None:
+        self._check_cells()
+        for name in ("filters", "steps"):
+            for scale, count in getattr(self, name).items():
+                positive(f"genotype, {name} at scale {scale}", count, whole=True)
+
+    def _check_cells(self) -> None:
         scales = sorted(self.features)
         if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
             raise fail("genotype, features", f"scales {scales}", "2, 4, 8, ... without a gap")
@@ -55,8 +63,10 @@ class Genotype:
                     raise fail(f"genotype, {name} at scale {scale}", "no layers", "at least one")
                 for operation in operations:
                     one_of(f"genotype, {name} at scale {scale}", operation, OPERATIONS)
-        if set(self.inputs) != set(self.deformation):
-            raise fail("genotype, inputs", f"scales {sorted(self.inputs)}", f"{sorted(self.deformation)}")
+        for name in ("inputs", "steps"):
+            if set(getattr(self, name)) != set(self.deformation):
+                came = f"scales {sorted(getattr(self, name))}"
+                raise fail(f"genotype, {name}", came, f"{sorted(self.deformation)}")
         for scale, names in self.inputs.items():
             allowed = INPUTS if scale < max(self.deformation) else INPUTS[:2]
             for name in names:
@@ -65,8 +75,6 @@ class Genotype:
                 raise fail(f"genotype, inputs at scale {scale}", "none", "at least one")
         if set(self.filters) != set(scales):
             raise fail("genotype, filters", f"scales {sorted(self.filters)}", f"{scales}")
-        for scale, count in self.filters.items():
-            positive(f"genotype, filters at scale {scale}", count, whole=True)
 
     @classmethod
     def uniform(
@@ -75,6 +83,7 @@ class Genotype:
         scales: Sequence[int] = (16, 8, 4, 2),
         layers: int = 3,
         filters: Mapping[int, int] | int = 16,
+        steps: int = 1,
     ) -> Genotype:
         """The same operation everywhere, as in All-3-Conv."""
         everywhere = [2 ** (k + 1) for k in range(max(scales).bit_length() - 1)]
@@ -85,11 +94,12 @@ class Genotype:
             dict.fromkeys(scales, (operation,) * layers),
             {s: INPUTS if s < coarsest else INPUTS[:2] for s in scales},
             widths,
+            dict.fromkeys(scales, steps),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What `save` writes."""
-        parts = ("features", "deformation", "inputs", "filters")
+        parts = ("features", "deformation", "inputs", "filters", "steps")
         tables = {p: {str(s): getattr(self, p)[s] for s in sorted(getattr(self, p))} for p in parts}
         return {"version": VERSION, **tables}
 
@@ -105,14 +115,15 @@ class Genotype:
         if content["version"] != VERSION:
             raise fail(what, f"version {content['version']}", f"version {VERSION}", "search again")
         try:
-            lists = {
-                part: {int(s): tuple(names) for s, names in content[part].items()}
+            lists: list[Any] = [
+                {int(s): tuple(names) for s, names in content[part].items()}
                 for part in ("features", "deformation", "inputs")
-            }
-            filters = {int(s): int(n) for s, n in content["filters"].items()}
+            ]
+            counts = [{int(s): int(n) for s, n in content[part].items()} for part in ("filters", "steps")]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise fail(what, "another form", "features, deformation, inputs and filters by scale") from error
-        return cls(**lists, filters=filters)
+            parts = "features, deformation, inputs, filters and steps by scale"
+            raise fail(what, "another form", parts) from error
+        return cls(*lists, *counts)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

@@ -64,7 +64,8 @@ def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> No
         places[scale] = (right + 0.4, y)
         last = _draw_cell(axis, right, y, genotype.deformation[scale])
         _arrow(axis, (last, y), (last + 0.45, y))
-        axis.text(last + 0.5, y, "velocity", va="center", fontsize=7)
+        times = f", {genotype.steps[scale]} times" if genotype.steps[scale] > 1 else ""
+        axis.text(last + 0.5, y, f"velocity{times}", va="center", fontsize=7)
     for scale in places:
         if "coarser" in genotype.inputs[scale]:
             below = min(s for s in places if s > scale)

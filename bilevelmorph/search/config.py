@@ -45,7 +45,9 @@ class SearchConfig(TrainingConfig):
     # the space
     operations: tuple[str, ...] = ("skip", "conv1", "conv3", "conv5", "sep3", "sep5", "dil3")
     layers: int = 3
-    filters: tuple[int, ...] = (16,)
+    filters: tuple[int, ...] = (16, 32)
+    # Most times that a stage is applied.
+    steps: tuple[int, ...] = (2,)
     # the architecture's level
     architecture_lr: float = 0.02
     architecture_every: int = 2
@@ -84,6 +86,8 @@ def check_search(config: SearchConfig) -> None:
         raise fail("--warmup-share", str(config.warmup_share), "0 or more and less than 1")
     for value in config.filters:
         positive("--filters", value, whole=True)
+    for value in config.steps:
+        positive("--steps", value, whole=True)
     scales = sorted(config.scales)
     if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
         raise fail("--scales", " ".join(map(str, config.scales)), "2, 4, 8, ... without a gap")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ GRADIENT, AS_GIVEN = "gradient", "gradient-as-given"
 # Of its parts, what a candidate has of the best so far; the rest is drawn anew.
 KEPT = 0.5
 # Of the logarithms of its loss weights around those of the best so far, a standard deviation.
-SPREAD = 0.7
+SPREAD = 0.4
+# How far beyond the best, in logarithms, where no candidate was tried on that side of it.
+BEYOND = 1.1
 # Draws after which a network that was tried is tried again, with other weights.
 TRIES = 20
 
@@ -43,7 +46,9 @@ def drawn_search(
     The likeliest network is tried with the loss weights found and with those given, for a
     network that has learned little may ask for more regularity than one that has. Then
     every candidate has some parts of the best so far and the others drawn by what was
-    learned, and its loss weights lie around those of the best.
+    learned. Its loss weights lie beyond those of the best where these are the largest or
+    smallest of all that were tried, else around them. Its channels are drawn from
+    `--filters`, of which gradients know nothing.
 
     Args:
         config: Of the search.
@@ -99,15 +104,33 @@ def _next(
     best = ranked(tried, config.target_ms)[0]
     random = np.random.default_rng([config.seed, len(tried)])
     for _ in range(TRIES):
-        genotype = crossed(best.genotype, found.network.genotype(random), random)
+        drawn = found.network.genotype(random)
+        filters = {s: int(random.choice(config.filters)) for s in drawn.filters}
+        genotype = crossed(best.genotype, dataclasses.replace(drawn, filters=filters), random)
         if genotype not in [c.genotype for c in tried]:
             break
     moved = {name for name in found.weights if found.weights[name] != given[name]}
     weights = {
-        name: float(w * math.exp(SPREAD * random.normal())) if name in moved else float(w)
+        name: beside(w, [c.weights[name] for c in tried], random) if name in moved else float(w)
         for name, w in best.weights.items()
     }
     return genotype, weights
+
+
+def beside(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
+    """A loss weight to try next: beyond the best if that is the end of those tried, else around it.
+
+    Args:
+        best: Of them.
+        tried: All of them.
+        random: Decides.
+
+    >>> random = np.random.default_rng(0)
+    >>> beside(1.0, [1.0, 5.0], random) < 1.0 < 5.0 < beside(5.0, [1.0, 5.0], random)
+    True
+    """
+    less, more = (any(sign * t > sign * best for t in tried) for sign in (-1, 1))
+    return float(best * math.exp(BEYOND * (less - more) + SPREAD * random.normal()))
 
 
 def crossed(first: Genotype, second: Genotype, random: np.random.Generator, share: float = KEPT) -> Genotype:
@@ -133,10 +156,10 @@ def crossed(first: Genotype, second: Genotype, random: np.random.Generator, shar
             s: mine[s] if s not in theirs or random.random() < chance else theirs[s] for s in sorted(mine)
         }
 
-    inputs = either("inputs")
+    inputs, steps = either("inputs"), either("steps")
     coarsest = max(base.deformation)
     inputs[coarsest] = tuple(n for n in inputs[coarsest] if n != "coarser") or base.inputs[coarsest]
-    return Genotype(either("features"), either("deformation"), inputs, dict(base.filters))
+    return Genotype(either("features"), either("deformation"), inputs, either("filters"), steps)
 
 
 def _read(path: Path, number: int) -> Candidate:

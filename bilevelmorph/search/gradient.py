@@ -132,7 +132,8 @@ def gradient_search(
         config.scales,
         config.operations,
         config.layers,
-        max(config.filters),
+        min(config.filters),
+        max(config.steps),
         int_steps=config.int_steps,
         conditions=len(told),
         **shared_options(_own_grid(config), shape, data.source.channels),
@@ -208,7 +209,7 @@ def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[
     Raises:
         InputError: Nothing.
     """
-    plain = Genotype.uniform(config.operations[0], config.scales, 1, max(config.filters))
+    plain = Genotype.uniform(config.operations[0], config.scales, 1, min(config.filters))
     network = candidate_network(config, data, plain)
     network.build()
     rest = network_ms(network, data.source.shape) - expected_ms(network, costs)

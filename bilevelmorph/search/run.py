@@ -25,7 +25,7 @@ from bilevelmorph.volumes.pairs import DatasetFolder
 from bilevelmorph.volumes.tables import write_csv, write_json
 
 # Of the budget: the network of all operations, trials of what it learned; as much as both for random ones.
-SHARE, TRIALS = 0.25, 0.25
+SHARE, TRIALS = 0.2, 0.3
 RANDOM = "tuner-random"
 
 
@@ -164,9 +164,10 @@ def row_of(candidate: Candidate) -> dict[str, Any]:
 
 
 def summary(genotype: Genotype) -> str:
-    """A genotype in a line: the cells of every scale, fine to coarse."""
+    """A genotype in a line: the cells of every scale, fine to coarse, channels and repetitions."""
 
-    def cells(table: Mapping[int, Sequence[str]], kind: str) -> str:
-        return "; ".join(f"{kind}{s} {' '.join(table[s])}" for s in sorted(table))
+    def cells(table: Mapping[int, Sequence[str]], kind: str, numbers: Mapping[int, int], unit: str) -> str:
+        return "; ".join(f"{kind}{s} {' '.join(table[s])} {unit}{numbers[s]}" for s in sorted(table))
 
-    return f"{cells(genotype.features, 'F')}; {cells(genotype.deformation, 'D')}"
+    features = cells(genotype.features, "F", genotype.filters, "/")
+    return f"{features}; {cells(genotype.deformation, 'D', genotype.steps, 'x')}"

@@ -23,17 +23,19 @@ def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
         The genotype; hyperparameters that are new to `hp` take their defaults.
     """
     levels = hp.Int("levels", 1, len(config.scales), default=len(config.scales))
-    width = hp.Choice("filters", list(config.filters)) if len(config.filters) > 1 else config.filters[0]
     scales = [2 ** (k + 1) for k in range(levels)]
-    features, deformation, inputs = {}, {}, {}
+    features, deformation, inputs, filters, steps = {}, {}, {}, {}, {}
     # All of them are asked for, so that every trial has the same hyperparameters.
     for scale in sorted(config.scales):
         cells = [_draw_cell(hp, f"{kind}{scale}", config) for kind in ("F", "D")]
         fed = hp.Boolean(f"D{scale}/coarser", default=True)
+        width = hp.Choice(f"filters{scale}", list(config.filters), default=min(config.filters))
+        repeated = hp.Int(f"D{scale}/steps", 1, max(config.steps))
         if scale in scales:
+            filters[scale], steps[scale] = int(width), int(repeated)
             features[scale], deformation[scale] = cells
             inputs[scale] = INPUTS if fed and scale < max(scales) else INPUTS[:2]
-    return Genotype(features, deformation, inputs, dict.fromkeys(scales, int(width)))
+    return Genotype(features, deformation, inputs, filters, steps)
 
 
 def _draw_cell(hp: Any, name: str, config: SearchConfig) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.config import SearchConfig
+from bilevelmorph.search.trial_server import serve
 
 # TensorFlow keeps some 20 MB of every graph that it has trained, whatever is deleted;
 # a new process costs the import of TensorFlow.
@@ -83,7 +84,7 @@ class TrialProcess:
         # Not forked: TensorFlow does not survive that.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._child = context.Process(target=_serve, args=(theirs, self.config), daemon=True)
+        self._child = context.Process(target=serve, args=(theirs, self.config), daemon=True)
         self._child.start()
         theirs.close()
         self._done = 0
@@ -95,30 +96,3 @@ class TrialProcess:
             self._child.kill()  # what it was asked for is answered; TensorFlow takes its time to end
             self._child.join()
             self._child = None
-
-
-def _serve(pipe: Any, config: SearchConfig) -> None:
-    """What the child does: trials until the parent hangs up or is no more."""
-    from bilevelmorph.devices import choose_gpu, use_threads
-
-    choose_gpu(config.gpu)
-    use_threads(config.threads)
-    from bilevelmorph.search.trial import run_trial
-    from bilevelmorph.training.data import open_data
-
-    data = open_data(config)
-    while True:
-        try:
-            genotype, *rest = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            answer: Any = ("done", run_trial(config, data, Genotype.from_dict(genotype), *rest))
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            answer = ("failed", f"{type(error).__name__}: {error}")
-        try:
-            pipe.send(answer)
-        except OSError:
-            return

@@ -29,7 +29,8 @@ class UpperObjective:
             speed, instead of being tuned, which is what it is kept here to show.
         width: Window of the correlation in voxels.
         weighted: The training objective, for ``"weighted"``.
-        guarded: Dice, too, comes with a penalty on folding, of constant weight.
+        guarded: Dice, too, comes with a penalty on folding, of constant weight, and
+            with squares below the line, see `SoftDice`.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -69,7 +70,7 @@ class UpperObjective:
         if self.kind == "dice":
             moved = warp(batch["moving_labels"], displacement, frozen=True)
             guard = FOLDING_WEIGHT * folding(displacement) if self.guarded else 0.0
-            return SoftDice()(batch["fixed_labels"], moved) + guard
+            return SoftDice(squares=self.guarded)(batch["fixed_labels"], moved) + guard
         if self.kind == "landmarks":
             return landmark_distance(displacement, batch["moving_points"], batch["fixed_points"])
         if self.kind == "weighted":

@@ -18,6 +18,7 @@ LOSSES = {
     "mind": MIND(),
     "nmi": NMI(16),
     "dice": SoftDice(),
+    "dice-squares": SoftDice(squares=True),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 SHAPE = (2, 12, 10, 1)
@@ -104,6 +105,16 @@ def test_dice_of_numpy(rng):
     assert len(scores) == 7
     out = SoftDice()(tf.one_hot(fixed, 4), tf.one_hot(moved, 4))
     np.testing.assert_allclose(out, 1 - np.mean(scores), rtol=1e-5)
+
+
+def test_squares_below_the_line_charge_less_for_a_shift_by_half_a_voxel():
+    fixed = np.zeros((1, 20, 1), np.float32)
+    fixed[:, 5:15] = 1
+    shifted = (fixed + np.roll(fixed, 1, 1)) / 2
+    plain, squared = (float(SoftDice(squares=s)(fixed, shifted)) for s in (False, True))
+    # Of ten voxels half of one is lost; by squares half of that does not count.
+    assert plain == pytest.approx(1 - 19 / 20, abs=1e-5)
+    assert squared == pytest.approx(1 - 19 / 19.5, abs=1e-5)
 
 
 @every_loss

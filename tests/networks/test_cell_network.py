@@ -45,6 +45,9 @@ def decide(network, seed):
         if "coarser" in stage.feed.names:
             opened[stage.feed.names.index("coarser")] &= kept[i - 1]
         stage.feed.gates.logits.assign(np.where(opened, DECIDED, -DECIDED))
+        if stage.again is not None:
+            repeated = rng.random(stage.steps - 1) < 0.5
+            stage.again.logits.assign(np.where(repeated, DECIDED, -DECIDED))
     network.decide_gates()
     return network
 
@@ -57,8 +60,9 @@ def images(ndims=2, shape=(19, 14, 11)):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_decoded_network_is_the_searched_one_restricted(seed):
     ndims = 2 + seed % 2
-    network = decide(space(ndims), seed)
+    network = decide(space(ndims, steps=1 + seed % 3), seed)
     decoded = network.decoded()
+    assert sum(decoded.steps.values()) == len(decoded.fields(*images(ndims)).velocities)
     pair = images(ndims, (24, 16, 16))
     with xla.using("off"):
         expected = network.fields(*pair).displacement
@@ -77,7 +81,7 @@ def test_the_genotype_of_a_decoded_network_is_its_own(tmp_path):
     assert network.decoded().genotype() == genotype
     genotype.save(tmp_path / "genotype.json")
     assert Genotype.load(tmp_path / "genotype.json") == genotype
-    assert json.loads((tmp_path / "genotype.json").read_text(encoding="utf-8"))["version"] == 1
+    assert json.loads((tmp_path / "genotype.json").read_text(encoding="utf-8"))["version"] == 2
 
 
 @pytest.mark.parametrize("searched", [False, True])
@@ -151,7 +155,7 @@ def test_networks_of_one_operation(operation):
 
 
 BAD = {
-    "another version": ({"version": 2}, "version 2"),
+    "another version": ({"version": 1}, "version 1"),
     "unknown operation": ({"features": {"2": ["conv9"], "4": ["conv3"]}}, "conv9"),
     "a gap": ({"features": {"2": ["conv3"], "8": ["conv3"]}}, "without a gap"),
     "no layers": ({"deformation": {"2": [], "4": ["conv3"]}}, "no layers"),
@@ -159,6 +163,8 @@ BAD = {
     "coarser than the coarsest": ({"inputs": {"2": ["cost"], "4": ["coarser"]}}, "coarser"),
     "no filters": ({"filters": {"2": 0, "4": 4}}, "filters at scale 2"),
     "a list": ({"filters": [4, 4]}, "another form"),
+    "no steps": ({"steps": {"2": 1, "4": 0}}, "steps at scale 4"),
+    "steps elsewhere": ({"steps": {"8": 1}}, "genotype, steps"),
 }
 
 

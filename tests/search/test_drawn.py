@@ -10,21 +10,23 @@ import pytest
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import CellNetwork, Genotype
 from bilevelmorph.search.config import SearchConfig
-from bilevelmorph.search.drawn import crossed
+from bilevelmorph.search.drawn import BEYOND, SPREAD, beside, crossed
 from bilevelmorph.search.gradient import below_target
 from bilevelmorph.search.trial import Candidate, ranked
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 OPERATIONS = ("skip", "conv1", "conv3")
+DECIDED = 1e4
 
 
 @pytest.fixture(scope="module")
 def network():
     """A small space in which one mixture and one gate are nearly decided."""
-    found = CellNetwork.space(2, (8, 4, 2), OPERATIONS, layers=2, filters=4, int_steps=1)
+    found = CellNetwork.space(2, (8, 4, 2), OPERATIONS, layers=2, filters=4, steps=3, int_steps=1)
     found.build()
     found.encoder.cells[0].choices[0].alpha.assign(np.log([0.1, 0.2, 0.7]))
     found.stages[0].gate.logits.assign([np.log(0.25 / 0.75)])
+    found.stages[2].again.logits.assign([0.0, DECIDED])
     return found
 
 
@@ -35,6 +37,7 @@ def test_genotypes_are_drawn_by_the_shares(network):
     assert [first.count(n) / 400 for n in OPERATIONS] == pytest.approx([0.1, 0.2, 0.7], abs=0.06)
     assert np.mean([8 in g.deformation for g in drawn]) == pytest.approx(0.25, abs=0.06)
     assert np.mean([len(g.features[2]) for g in drawn]) == pytest.approx(1.5, abs=0.08)
+    assert np.mean([g.steps[2] for g in drawn if 2 in g.steps]) == pytest.approx(2.5, abs=0.08)
     assert network.genotype().features[2][0] == "conv3"
     again = np.random.default_rng(0)
     assert [network.genotype(again) for _ in range(20)] == drawn[:20]
@@ -47,7 +50,7 @@ def test_every_part_of_a_cross_is_of_one_of_the_two_and_it_can_be_built(network,
         first, second = network.genotype(random), network.genotype(random)
         made = crossed(first, second, random)
         assert set(made.deformation) in (set(first.deformation), set(second.deformation))
-        for part in ("features", "deformation"):
+        for part in ("features", "deformation", "filters", "steps"):
             for scale, cell in getattr(made, part).items():
                 assert cell in [getattr(g, part).get(scale) for g in (first, second)]
         assert Genotype.from_dict(made.to_dict()) == made
@@ -59,6 +62,16 @@ def test_a_cross_keeps_the_share_that_it_is_told():
     random = np.random.default_rng(1)
     cells = [c for _ in range(200) for c in crossed(one, other, random, 0.8).features.values()]
     assert np.mean([c == ("conv1",) for c in cells]) == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tried", "way"), [([1.0, 5.0], -1), ([1.0, 0.1], 1), ([1.0, 0.1, 5.0], 0), ([1.0, 1.0], 0)]
+)
+def test_loss_weights_go_on_beyond_the_best_until_something_there_was_worse(tried, way):
+    random = np.random.default_rng(0)
+    logs = np.log([beside(1.0, tried, random) for _ in range(400)])
+    assert logs.mean() == pytest.approx(way * BEYOND, abs=0.08)
+    assert logs.std() == pytest.approx(SPREAD, abs=0.05)
 
 
 def test_what_takes_too_long_does_not_win():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import product
 
 import keras_tuner as kt
 import pytest
@@ -36,6 +37,7 @@ def test_budgets(text, seconds):
         ("operations", ("conv3",), "two or more"),
         ("layers", 0, "--layers"),
         ("filters", (16, 0), "--filters"),
+        ("steps", (0,), "--steps"),
         ("latency_weight", -1.0, "--latency-weight"),
         ("temperature", 0.0, "--temperature"),
         ("warmup_share", 1.0, "--warmup-share"),
@@ -48,7 +50,7 @@ def test_what_cannot_be_searched(option, value, message):
 
 
 def test_every_draw_is_a_genotype():
-    config = SearchConfig(scales=(8, 4, 2), layers=2, filters=(4, 8))
+    config = SearchConfig(scales=(8, 4, 2), layers=2, filters=(4, 8), steps=(3,))
     start = {"similarity": 1.0, "regularity": 0.5}
     space = kt.HyperParameters()
     draw_genotype(space, config)
@@ -64,7 +66,8 @@ def test_every_draw_is_a_genotype():
         drawn.append(genotype)
     assert {len(g.deformation) for g in drawn} == {1, 2, 3}
     assert {n for g in drawn for cell in g.features.values() for n in cell} == set(config.operations)
-    assert {g.filters[2] for g in drawn} == {4, 8}
+    assert {(g.filters[2], g.filters[4]) for g in drawn if 4 in g.filters} == set(product((4, 8), repeat=2))
+    assert {g.steps[2] for g in drawn} == {1, 2, 3}
     assert {len(cell) for g in drawn for cell in g.deformation.values()} == {1, 2}
     assert {"coarser" in g.inputs[2] for g in drawn if len(g.deformation) > 1} == {True, False}
 
