@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -12,6 +14,14 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import pytest
 from scans import write_scans
+
+from bilevelmorph.devices import shared_compilations
+
+# The processes of the suite, and those that its tests start, compile the same things.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    whole_run = ExitStack()
+    whole_run.enter_context(shared_compilations())
+    atexit.register(whole_run.close)
 
 # What takes longest begins first, so that no process is left with it at the end.
 SLOW = ("test_docs.py", "test_docstrings.py", "training", "search", "networks")

@@ -179,7 +179,7 @@ class PairSource:
             return step, out
 
         steps = tf.data.Dataset.range(start, stop)
-        # There is nothing to tune, and the end of an iterator waits for its tuner, for half a minute at times.
+        # There is nothing to tune, and the end of an iterator waits for its tuner, half a minute at times.
         options = tf.data.Options()
         options.autotune.enabled = False
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)

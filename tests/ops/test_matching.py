@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
+from bilevelmorph.ops import xla
 from bilevelmorph.ops.matching import match_cost, matching_force, soft_argmin
 from bilevelmorph.ops.warping import warp
 
@@ -62,6 +63,36 @@ def test_sizes_unknown_when_traced(rng):
     for size in (7, 4):
         f, m = fixed[:, :size], moved[:, :size]
         np.testing.assert_allclose(traced(f, m), reference(f, m, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(("ndims", "radius"), [(1, 2), (2, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("xla_mode", ["off", "islands"])
+def test_slopes_are_those_of_differences_summed_by_hand(rng, ndims, radius, xla_mode):
+    sizes = (6, 5, 4)[:ndims]
+    pair = [tf.constant(rng.normal(size=(2, *sizes, 3))) for _ in range(2)]
+    upstream = tf.constant(rng.normal(size=(2, *sizes, (2 * radius + 1) ** ndims)))
+
+    def by_hand(fixed, moved):
+        padded = tf.pad(moved, [[0, 0], *[[radius, radius]] * ndims, [0, 0]])
+        shifts = itertools.product(range(2 * radius + 1), repeat=ndims)
+        places = [tuple(slice(s, s + n) for s, n in zip(k, sizes, strict=True)) for k in shifts]
+        near = [padded[(slice(None), *place)] for place in places]
+        return tf.stack([tf.reduce_mean(tf.abs(fixed - n), -1) for n in near], -1)
+
+    def slopes(function):
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(pair)
+            with tf.GradientTape() as tape:
+                tape.watch(pair)
+                total = tf.reduce_sum(function(*pair) * upstream * tf.reduce_sum(pair[0] ** 2, -1)[..., None])
+            first = tape.gradient(total, pair)
+            size = tf.add_n([tf.reduce_sum(g**2) for g in first])
+        return [*first, *outer.gradient(size, pair)]
+
+    with xla.using(xla_mode):
+        found = slopes(lambda a, b: match_cost(a, b, radius))
+    for mine, expected in zip(found, slopes(by_hand), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(("ndims", "radius"), [(1, 2), (2, 1), (3, 1)])
