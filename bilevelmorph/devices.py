@@ -52,9 +52,13 @@ def shared_compilations() -> Iterator[None]:
 
     For a block of code that begins before TensorFlow is imported, which reads the
     flags only once. The folder is this machine's and goes with the block: other
-    processors do not run what was compiled for this one.
+    processors do not run what was compiled for this one. Where `TF_XLA_FLAGS` has
+    one already, that is used.
     """
     before = os.environ.get("TF_XLA_FLAGS", "")
+    if "--tf_xla_persistent_cache_directory" in before:
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="bilevelmorph-", ignore_cleanup_errors=True) as folder:
         os.environ["TF_XLA_FLAGS"] = f"{before} --tf_xla_persistent_cache_directory={folder}".strip()
         try:
