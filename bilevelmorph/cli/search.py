@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         default=d.filters,
-        help="channels to choose from at every scale; the network of all operations has the fewest",
+        help="channels to choose from at every scale; the network of all operations has the fewest "
+        "at the finest, doubled at every coarser scale as far as these go",
     )
     add("--steps", type=int, nargs=1, default=d.steps, help="most times that a stage is applied")
     network_flags(parser, d, ("--scales", "--int-steps"))

@@ -20,6 +20,7 @@ from bilevelmorph.networks.weights import load_weights
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import RESPONSE, SearchConfig
 from bilevelmorph.search.latency import expected_ms, network_ms, operation_costs
+from bilevelmorph.search.space import widths
 from bilevelmorph.search.trial import candidate_network
 from bilevelmorph.training.data import TrainingData, open_data
 from bilevelmorph.training.recorder import Recorder
@@ -132,7 +133,7 @@ def gradient_search(
         config.scales,
         config.operations,
         config.layers,
-        min(config.filters),
+        widths(config.filters, config.scales),
         max(config.steps),
         int_steps=config.int_steps,
         conditions=len(told),
@@ -209,7 +210,7 @@ def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[
     Raises:
         InputError: Nothing.
     """
-    plain = Genotype.uniform(config.operations[0], config.scales, 1, min(config.filters))
+    plain = Genotype.uniform(config.operations[0], config.scales, 1, widths(config.filters, config.scales))
     network = candidate_network(config, data, plain)
     network.build()
     rest = network_ms(network, data.source.shape) - expected_ms(network, costs)

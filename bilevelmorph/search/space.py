@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bilevelmorph.networks.genotype import INPUTS, Genotype
@@ -10,6 +10,21 @@ from bilevelmorph.search.config import SearchConfig
 
 # A search over the weight of regularity, this many times down and up from --lambda.
 SPREAD = 10.0
+
+
+def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
+    """Channels of a network before anything is known: doubled at every coarser scale, as far as allowed.
+
+    Coarse scales have so few voxels that they cost no more for it.
+
+    Args:
+        filters: To choose from; the finest scale has the fewest.
+        scales: 2, 4, ...
+
+    >>> widths((16, 32), (8, 4, 2))
+    {2: 16, 4: 32, 8: 32}
+    """
+    return {s: max(f for f in filters if f <= min(filters) * s // 2) for s in sorted(scales)}
 
 
 def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
