@@ -113,10 +113,11 @@ def train_command(config: SearchConfig) -> str:
 
 
 def _table(candidates: Sequence[Candidate], unit: str) -> str:
-    lines = [f"<tr><th>candidate</th><th>{unit}</th><th>ms</th><th>trial, s</th><th>cells</th></tr>"]
+    names = ("candidate", unit, "ms", "trial, s", "loss weights", "cells")
+    lines = [f"<tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>"]
     for i, c in enumerate(candidates):
         kind = ' class="best"' if i == 0 else ""
-        cells = f"<td>{c.score:.4f}</td><td>{c.ms:.0f}</td><td>{c.seconds:.0f}</td>"
+        cells = f"<td>{c.score:.4f}</td><td>{c.ms:.0f}</td><td>{c.seconds:.0f}</td><td>{_weights(c)}</td>"
         name, what = html.escape(c.name), html.escape(summary(c.genotype))
         lines.append(f"<tr{kind}><td>{name}</td>{cells}<td>{what}</td></tr>")
     return f"<table>{''.join(lines)}</table>"
