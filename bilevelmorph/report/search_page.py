@@ -162,6 +162,8 @@ def _trajectories(figure: Any, rows: Sequence[dict[str, str]]) -> None:
         if (values > 0).all():
             right.plot(epochs, values, label=name.removeprefix("weight_"))
     right.set(xlabel="epoch", yscale="log", title="loss weights")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
     for axis in (left, right):
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
