@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bilevelmorph.report.genotype_figure import genotype_figure
+from bilevelmorph.report.trajectories import logarithmic
 from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.run import Result, summary
 from bilevelmorph.search.trial import Candidate
@@ -161,9 +162,8 @@ def _trajectories(figure: Any, rows: Sequence[dict[str, str]]) -> None:
         values = np.array([float(r[name]) for r in rows])
         if (values > 0).all():
             right.plot(epochs, values, label=name.removeprefix("weight_"))
-    right.set(xlabel="epoch", yscale="log", title="loss weights")
-    right.yaxis.set_major_formatter("{x:g}")
-    right.yaxis.set_minor_formatter("{x:g}")
+    right.set(xlabel="epoch", title="loss weights")
+    logarithmic(right)
     for axis in (left, right):
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bilevelmorph.checks import fail
 from bilevelmorph.volumes.files import replacing
@@ -25,7 +26,6 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
 
     runs = {name: _read(table) for name, table in tables.items()}
     names = list(dict.fromkeys(k for run in runs.values() for k, v in run.items() if _moves(k, v)))
@@ -38,10 +38,8 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
         for label, run in runs.items():
             if name in run:
                 axis.plot(run["step"], run[name], label=label, linewidth=1.6)
-        axis.set(yscale="log", xlabel="training step", title="weight of " + name.removeprefix(_PREFIX))
-        low, high = axis.get_ylim()
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
+        axis.set(xlabel="training step", title="weight of " + name.removeprefix(_PREFIX))
+        logarithmic(axis)
         axis.grid(alpha=0.3, which="both")
         if len(runs) > 1:
             axis.legend(fontsize=8)
@@ -49,6 +47,20 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
         figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def logarithmic(axis: Any) -> None:
+    """A logarithmic y axis in plain numbers, between its decades too where it spans less than one.
+
+    Args:
+        axis: Matplotlib's, with its lines drawn.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
 
 
 def _moves(name: str, values: list[float]) -> bool:
