@@ -67,6 +67,7 @@ def main() -> None:
     out = Path(options.out)
     common = ["--data", options.data, "--spacing", options.spacing, "--search-steps", options.steps]
     common += ["--steps-per-epoch", options.steps // 15, "--architecture-lr", options.architecture_lr]
+    common += ["--operations", "skip", "conv1", "conv3", "conv5", "sep3", "sep5", "dil3"]
     common += ["--scales", 8, 4, 2, "--layers", 2, "--gpu", -1, "--threads", options.threads]
     tables: dict[str, list[list[dict[str, str]]]] = {name: [] for name in SHARES}
     for seed in SEEDS:

@@ -121,7 +121,7 @@ class CellNetwork(RegistrationNetwork):
         cls,
         ndims: int = 3,
         scales: Sequence[int] = (16, 8, 4, 2),
-        operations: Sequence[str] = ("skip", "conv1", "conv3", "conv5", "sep3", "sep5", "dil3"),
+        operations: Sequence[str] = ("conv1", "conv3", "conv5", "sep3", "sep5", "dil3"),
         layers: int = 3,
         filters: int | Mapping[int, int] = 16,
         steps: int = 1,
