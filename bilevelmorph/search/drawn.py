@@ -1,4 +1,4 @@
-"""Candidates drawn from what the gradients learned, each near the best before it."""
+"""Candidates beside the best so far: other loss weights, and cells drawn from what was learned, in turn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEPT = 0.5
 SPREAD = 0.4
 # How far beyond the best, in logarithms, where no candidate was tried on that side of it.
 BEYOND = 1.1
-# Draws after which a network that was tried is tried again, with other weights.
+# Draws after which a network that was tried is tried again.
 TRIES = 20
 
 
@@ -45,10 +45,10 @@ def drawn_search(
 
     The likeliest network is tried with the loss weights found and with those given, for a
     network that has learned little may ask for more regularity than one that has. Then
-    every candidate has some parts of the best so far and the others drawn by what was
-    learned. Its loss weights lie beyond those of the best where these are the largest or
-    smallest of all that were tried, else around them. Its channels are drawn from
-    `--filters`, of which gradients know nothing.
+    in turn: the best network so far with other loss weights, beyond its own where these
+    are the largest or smallest of all that were tried, else around them; and with its
+    loss weights a network that has some parts of it and the others drawn by what was
+    learned, and channels from `--filters`, of which gradients know nothing.
 
     Args:
         config: Of the search.
@@ -74,7 +74,7 @@ def drawn_search(
             if not path.is_file():
                 if _is_over(config, tried, clock, seconds):
                     return tried
-                genotype, weights = _next(config, found, given, tried)
+                genotype, weights = proposed(config, found, given, tried)
                 facts = train(genotype, weights)
                 write_json(path, {"genotype": genotype.to_dict(), "weights": weights, **facts})
                 clock.save()
@@ -96,26 +96,34 @@ def _is_over(config: SearchConfig, tried: list[Candidate], clock: Clock, seconds
     return clock.used(PART) + tried[-1].seconds > seconds
 
 
-def _next(
+def proposed(
     config: SearchConfig, found: Found, given: Mapping[str, float], tried: list[Candidate]
 ) -> tuple[Genotype, dict[str, float]]:
-    """What to try after these; it depends on them and on the seed alone."""
+    """What to try after these: it depends on them and on the seed alone.
+
+    Args:
+        config, found, given: See `drawn_search`.
+        tried: In the order in which they were.
+
+    Returns:
+        A genotype and loss weights.
+    """
     if len(tried) < 2:
         return found.genotype, dict(given if tried else found.weights)
     best = ranked(tried, config.target_ms)[0]
     random = np.random.default_rng([config.seed, len(tried)])
+    moved = [name for name in found.weights if found.weights[name] != given[name]]
+    # One thing at a time: half of a network drawn anew would hide what other weights do.
+    if moved and len(tried) % 2 == 0:
+        tuned = {n: beside(best.weights[n], [c.weights[n] for c in tried], random) for n in moved}
+        return best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
     for _ in range(TRIES):
         drawn = found.network.genotype(random)
         filters = {s: int(random.choice(config.filters)) for s in drawn.filters}
         genotype = crossed(best.genotype, dataclasses.replace(drawn, filters=filters), random)
         if genotype not in [c.genotype for c in tried]:
             break
-    moved = {name for name in found.weights if found.weights[name] != given[name]}
-    weights = {
-        name: beside(w, [c.weights[name] for c in tried], random) if name in moved else float(w)
-        for name, w in best.weights.items()
-    }
-    return genotype, weights
+    return genotype, {n: float(w) for n, w in best.weights.items()}
 
 
 def beside(best: float, tried: Sequence[float], random: np.random.Generator) -> float:

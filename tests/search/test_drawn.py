@@ -10,8 +10,8 @@ import pytest
 from bilevelmorph.checks import InputError
 from bilevelmorph.networks import CellNetwork, Genotype
 from bilevelmorph.search.config import SearchConfig
-from bilevelmorph.search.drawn import BEYOND, SPREAD, beside, crossed
-from bilevelmorph.search.gradient import below_target
+from bilevelmorph.search.drawn import BEYOND, SPREAD, beside, crossed, proposed
+from bilevelmorph.search.gradient import Found, below_target
 from bilevelmorph.search.trial import Candidate, ranked
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
@@ -72,6 +72,40 @@ def test_loss_weights_go_on_beyond_the_best_until_something_there_was_worse(trie
     logs = np.log([beside(1.0, tried, random) for _ in range(400)])
     assert logs.mean() == pytest.approx(way * BEYOND, abs=0.08)
     assert logs.std() == pytest.approx(SPREAD, abs=0.05)
+
+
+def test_loss_weights_and_networks_are_tried_in_turn(network):
+    config = SearchConfig(filters=(4, 8), seed=3)
+    given = {"similarity": 1.0, "regularity": 1.0}
+    found = Found(network.genotype(), given | {"regularity": 5.0}, network)
+    tried: list[Candidate] = []
+    for number in range(8):
+        genotype, weights = proposed(config, found, given, tried)
+        assert (genotype, weights) == proposed(config, found, given, tried)
+        best = ranked(tried)[0] if tried else None
+        if number < 2:
+            assert (genotype, weights) == (found.genotype, given if number else found.weights)
+        elif number % 2 == 0:
+            assert genotype == best.genotype
+            assert weights["similarity"] == 1.0
+            assert weights["regularity"] not in [c.weights["regularity"] for c in tried]
+        else:
+            assert weights == best.weights
+            assert genotype not in [c.genotype for c in tried]
+        # The less regularity, the better; the first of all to be drawn is a poor one.
+        score = 1.0 - weights["regularity"] - (genotype != found.genotype)
+        tried.append(Candidate(str(number), genotype, weights, score, 1.0, 1.0))
+    assert ranked(tried)[0].weights["regularity"] < 0.2
+
+
+def test_loss_weights_that_stay_leave_the_time_to_networks(network):
+    config, given = SearchConfig(filters=(4, 8), seed=3), {"similarity": 1.0, "regularity": 1.0}
+    found, tried = Found(network.genotype(), given, network), list[Candidate]()
+    for number in range(6):
+        genotype, weights = proposed(config, found, given, tried)
+        assert weights == given
+        tried.append(Candidate(str(number), genotype, weights, 0.5, 1.0, 1.0))
+    assert len({str(c.genotype.to_dict()) for c in tried}) == 6 - 1
 
 
 def test_what_takes_too_long_does_not_win():
