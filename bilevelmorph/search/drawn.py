@@ -16,13 +16,14 @@ from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
 from bilevelmorph.search.gradient import Found
 from bilevelmorph.search.progress import Progress
+from bilevelmorph.search.space import start
 from bilevelmorph.search.trial import Candidate, ranked
 from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.volumes.tables import read_json, write_json
 
 PART = "trial"
-# Of the likeliest network, with the loss weights that the gradients found and with those of the start.
-GRADIENT, AS_GIVEN = "gradient", "gradient-as-given"
+# What the gradients found, and what they started from.
+GRADIENT, START = "gradient", "gradient-start"
 # Of its parts, what a candidate has of the best so far; the rest is drawn anew.
 KEPT = 0.5
 # Of the logarithms of its loss weights around those of the best so far, a standard deviation.
@@ -43,12 +44,13 @@ def drawn_search(
 ) -> list[Candidate]:
     """Train what the gradients found, then what is drawn from their distribution, until time is up.
 
-    The likeliest network is tried with the loss weights found and with those given, for a
-    network that has learned little may ask for more regularity than one that has. Then
-    in turn: the best network so far with other loss weights, beyond its own where these
-    are the largest or smallest of all that were tried, else around them; and with its
-    loss weights a network that has some parts of it and the others drawn by what was
-    learned, and channels from `--filters`, of which gradients know nothing.
+    The likeliest network is tried with the loss weights found, then `space.start` with
+    those given: a network of all operations that has learned little may ask for larger
+    kernels and more regularity than are good in the end. Then in turn: the best network
+    so far with other loss weights, beyond its own where these are the largest or smallest
+    of all that were tried, else around them; and with its loss weights a network that has
+    some parts of it and the others drawn by what was learned, and channels from
+    `--filters`, of which gradients know nothing.
 
     Args:
         config: Of the search.
@@ -109,7 +111,7 @@ def proposed(
         A genotype and loss weights.
     """
     if len(tried) < 2:
-        return found.genotype, dict(given if tried else found.weights)
+        return (start(config), dict(given)) if tried else (found.genotype, dict(found.weights))
     best = ranked(tried, config.target_ms)[0]
     random = np.random.default_rng([config.seed, len(tried)])
     moved = [name for name in found.weights if found.weights[name] != given[name]]
@@ -173,6 +175,6 @@ def crossed(first: Genotype, second: Genotype, random: np.random.Generator, shar
 
 def _read(path: Path, number: int) -> Candidate:
     facts: dict[str, Any] = dict(read_json(path, "a trial"))
-    names = (GRADIENT, AS_GIVEN)
+    names = (GRADIENT, START)
     name = names[number] if number < len(names) else f"{GRADIENT}-drawn-{number - 1}"
     return Candidate(name, Genotype.from_dict(facts.pop("genotype"), str(path)), **facts)

@@ -25,7 +25,7 @@ from bilevelmorph.volumes.pairs import DatasetFolder
 from bilevelmorph.volumes.tables import write_csv, write_json
 
 # Of the budget: the network of all operations, trials of what it learned; as much as both for random ones.
-SHARE, TRIALS = 0.25, 0.25
+SHARE, TRIALS = 0.2, 0.3
 RANDOM = "tuner-random"
 
 

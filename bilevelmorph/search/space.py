@@ -27,6 +27,24 @@ def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
     return {s: max(f for f in filters if f <= min(filters) * s // 2) for s in sorted(scales)}
 
 
+def start(config: SearchConfig) -> Genotype:
+    """The network that a search begins with: everything open, and the same operation in every layer.
+
+    Args:
+        config: Of the search. The operation is ``conv3`` where that is one of its operations.
+
+    >>> genotype = start(SearchConfig(layers=2, scales=(4, 2)))
+    >>> sorted(genotype.deformation.items()), sorted(genotype.steps.items())
+    ([(2, ('conv3', 'conv3')), (4, ('conv3', 'conv3'))], [(2, 2), (4, 2)])
+    """
+    filters = widths(config.filters, config.scales)
+    return Genotype.uniform(_plainest(config), config.scales, config.layers, filters, max(config.steps))
+
+
+def _plainest(config: SearchConfig) -> str:
+    return "conv3" if "conv3" in config.operations else config.operations[0]
+
+
 def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
     """The architecture that a set of hyperparameters stands for.
 
@@ -54,9 +72,9 @@ def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
 
 
 def _draw_cell(hp: Any, name: str, config: SearchConfig) -> tuple[str, ...]:
-    start = "conv3" if "conv3" in config.operations else config.operations[0]
+    first = _plainest(config)
     length = hp.Int(f"{name}/layers", 1, config.layers, default=config.layers)
-    chosen = [hp.Choice(f"{name}/{i}", list(config.operations), default=start) for i in range(config.layers)]
+    chosen = [hp.Choice(f"{name}/{i}", list(config.operations), default=first) for i in range(config.layers)]
     return tuple(chosen[:length])
 
 

@@ -50,7 +50,7 @@ class Candidate:
 
     @property
     def by_gradients(self) -> bool:
-        """Whether its architecture was found by gradients."""
+        """Whether the search by gradients came to it, not a draw from the whole space."""
         return self.name.startswith("gradient")
 
 
