@@ -28,17 +28,17 @@ def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
 
 
 def start(config: SearchConfig) -> Genotype:
-    """The network that a search begins with: everything open, and the same operation in every layer.
+    """What one would begin with by hand: the same operation in every layer, every stage applied once.
 
     Args:
         config: Of the search. The operation is ``conv3`` where that is one of its operations.
 
     >>> genotype = start(SearchConfig(layers=2, scales=(4, 2)))
     >>> sorted(genotype.deformation.items()), sorted(genotype.steps.items())
-    ([(2, ('conv3', 'conv3')), (4, ('conv3', 'conv3'))], [(2, 2), (4, 2)])
+    ([(2, ('conv3', 'conv3')), (4, ('conv3', 'conv3'))], [(2, 1), (4, 1)])
     """
     filters = widths(config.filters, config.scales)
-    return Genotype.uniform(_plainest(config), config.scales, config.layers, filters, max(config.steps))
+    return Genotype.uniform(_plainest(config), config.scales, config.layers, filters)
 
 
 def _plainest(config: SearchConfig) -> str:
