@@ -1,7 +1,7 @@
 """Hand-made networks of cells against searched ones: one data set, one training budget.
 
 Trains All-1-Conv to All-7-Conv and a VoxelMorph network (VM) with loss weights by hand,
-and from the folder of a search the best random candidate and what the gradients found,
+and from the folder of a search the best random candidate and the best that the search by gradients tried,
 each with its own loss weights, and VM with those; scores all on validation or test pairs
 and prints a table, and what the search cost beside a training. Rows that are there are
 not made again. Everything is done by the commands that it prints. With several seeds

@@ -79,9 +79,9 @@ def _outcome(config: SearchConfig, result: Result, unit: str) -> str:
     if by_gradients and others:
         ahead = by_gradients.score - others[0].score
         text += (
-            f" What the gradients found has {by_gradients.score:.4f}, the best of {len(others)} random "
-            f"candidates {others[0].score:.4f}: a difference of {ahead:+.4f}, at "
-            f"{by_gradients.ms / others[0].ms:.2f} times its time."
+            f" Of the search by gradients {by_gradients.name} has {by_gradients.score:.4f}, "
+            f"the best of {len(others)} random candidates {others[0].score:.4f}: a difference of "
+            f"{ahead:+.4f}, at {by_gradients.ms / others[0].ms:.2f} times its time."
         )
     limit = f" of those that take {config.target_ms:g} ms at most" if config.target_ms else ""
     text += f" The highest score{limit} wins."
@@ -148,7 +148,7 @@ def _scatter(figure: Any, result: Result, unit: str) -> None:
             c.ms, c.score, "*" if own else "o", color="tab:red" if own else "tab:blue", ms=13 if own else 5
         )
     axis.set(xlabel="ms a pair, forward pass", ylabel=f"validation {unit}")
-    axis.set_title("red: what the gradients found; blue: other candidates", fontsize=9)
+    axis.set_title("red: tried by the search by gradients; blue: random candidates", fontsize=9)
     axis.grid(alpha=0.3)
 
 

@@ -22,7 +22,7 @@ from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.volumes.tables import read_json, write_json
 
 PART = "trial"
-# What the gradients found, and what they started from.
+# What the gradients found, and what one would begin with by hand.
 GRADIENT, START = "gradient", "gradient-start"
 # Of its parts, what a candidate has of the best so far; the rest is drawn anew.
 KEPT = 0.5

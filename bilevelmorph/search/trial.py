@@ -50,7 +50,7 @@ class Candidate:
 
     @property
     def by_gradients(self) -> bool:
-        """Whether the search by gradients came to it, not a draw from the whole space."""
+        """Whether the search by gradients tried it, what one begins with by hand too."""
         return self.name.startswith("gradient")
 
 

@@ -94,7 +94,7 @@ def test_loss_weights_and_networks_are_tried_in_turn(network):
         else:
             assert weights == best.weights
             assert genotype not in [c.genotype for c in tried]
-        # The less regularity the better, and what it started from the best.
+        # The less regularity the better, and what one begins with the best.
         score = 1.0 - weights["regularity"] - (genotype != start(config))
         tried.append(Candidate(str(number), genotype, weights, score, 1.0, 1.0))
     assert ranked(tried)[0].weights["regularity"] < 0.2
