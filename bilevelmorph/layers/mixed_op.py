@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,11 @@ class MixedOp(keras.layers.Layer):
 
     Every operation is linear, so the mixture of the operations is one convolution
     with the mixture of their kernels, and costs as much as the largest of them.
+
+    In a mixture kernels are weights times `gain_of` their operation, and begin as
+    they would without it. Optimisers such as Adam move every weight as far, and a
+    kernel of many taps by more of what it is at the start: it would win for
+    learning faster, which says nothing of how good it will be.
 
     Args:
         ndims: 2 or 3.
@@ -88,10 +94,29 @@ class MixedOp(keras.layers.Layer):
         else:
             inputs = [channels, *[self.filters] * (self.ndims - 1)]
             shapes = [(size, n, self.filters) for n in inputs]
-        return [
-            self.add_weight(name=f"{name}_{i}", shape=shape, initializer="he_normal")
-            for i, shape in enumerate(shapes)
+        # He's, for the kernel.
+        initial = ("fan_in", "truncated_normal")
+        initializers = [
+            keras.initializers.VarianceScaling(2.0 / self._gain(name) ** 2, *initial) for _ in shapes
         ]
+        return [
+            self.add_weight(name=f"{name}_{i}", shape=shape, initializer=initializer)
+            for i, (shape, initializer) in enumerate(zip(shapes, initializers, strict=True))
+        ]
+
+    def _gain(self, name: str) -> float:
+        return gain_of(name, self.ndims) if len(self.operations) > 1 else 1.0
+
+    @property
+    def kernels(self) -> dict[str, tf.Tensor]:
+        """All kernels, or factors of them, by the paths of their weights."""
+        return {
+            k.path: self._gain(n) * tf.convert_to_tensor(k) for n in self.operations for k in self._kernels[n]
+        }
+
+    def _parts(self, name: str, dtype: Any) -> list[tf.Tensor]:
+        """The kernel of an operation, or its factors."""
+        return [tf.cast(tf.convert_to_tensor(k), dtype) * self._gain(name) for k in self._kernels[name]]
 
     @property
     def probabilities(self) -> tf.Tensor:
@@ -113,7 +138,7 @@ class MixedOp(keras.layers.Layer):
     def _dense(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """An operation as a kernel of the common extent."""
         kind, _ = _parse(name)
-        parts = [tf.cast(tf.convert_to_tensor(k), x.dtype) for k in self._kernels[name]]
+        parts = self._parts(name, x.dtype)
         if kind == "skip":
             kernel = tf.constant(identity_kernel(self.ndims, x.shape[-1], self.filters), x.dtype)
         elif kind == "sep":
@@ -125,7 +150,7 @@ class MixedOp(keras.layers.Layer):
     def _apply(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """An operation by itself, as cheaply as it can be had."""
         kind, _ = _parse(name)
-        parts = [tf.cast(tf.convert_to_tensor(k), x.dtype) for k in self._kernels[name]]
+        parts = self._parts(name, x.dtype)
         if kind == "skip":
             surplus = self.filters - x.shape[-1]
             return (
@@ -165,6 +190,23 @@ def extent_of(name: str) -> int:
     """
     kind, size = _parse(name)
     return DILATION * (size - 1) + 1 if kind == "dil" else size
+
+
+def gain_of(name: str, ndims: int) -> float:
+    """By what weights of an operation are multiplied where it is mixed with others.
+
+    A step of Adam moves all kernels by the same share of what He's initial values
+    are, then: as much as it moves those of ``conv3`` without.
+
+    >>> [round(gain_of(name, 3), 2) for name in ("conv1", "conv3", "conv5", "sep3", "sep5")]
+    [5.2, 1.0, 0.46, 1.0, 0.77]
+    """
+    kind, size = _parse(name)
+    if kind == "skip":
+        return 1.0
+    # All factors move a separable kernel, so their shares add up.
+    taps = ndims**2 * size if kind == "sep" else size**ndims
+    return math.sqrt(3**ndims / taps)
 
 
 def multiply_adds(name: str, ndims: int, inputs: int, outputs: int) -> int:

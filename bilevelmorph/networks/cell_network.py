@@ -263,7 +263,11 @@ class CellNetwork(RegistrationNetwork):
         out = CellNetwork.of(self.genotype(), self.ndims, preprocessing=self.preprocessing, **options)
         out.objective = dict(self.objective)
         out.build()
-        mine = {w.path.split("/", 1)[-1]: w for w in self.weights}
+        values = {w.path: w for w in self.weights}
+        for cell in (*self.encoder.cells, *(s.cell for s in self.stages)):
+            for layer in cell.choices:
+                values |= layer.kernels
+        mine = {path.split("/", 1)[-1]: value for path, value in values.items()}
         for weight in out.weights:
             weight.assign(mine[weight.path.split("/", 1)[-1]])
         return out

@@ -25,7 +25,7 @@ def alone(mixed, name):
     layer = MixedOp(mixed.ndims, mixed.filters, [name])
     layer.build((None, *[None] * mixed.ndims, 3))
     for mine, theirs in zip(layer._kernels[name], mixed._kernels[name], strict=True):
-        mine.assign(theirs)
+        mine.assign(mixed.kernels[theirs.path])
     layer.bias.assign(mixed.bias)
     return layer
 
@@ -49,6 +49,30 @@ def test_a_decided_mixture_is_the_operation(ndims, name):
     mixed, x = supernet(ndims), images(ndims)
     mixed.alpha.assign(DECIDED * np.eye(len(OPERATIONS))[OPERATIONS.index(name)])
     np.testing.assert_allclose(mixed(x), alone(mixed, name)(x), atol=2e-5)
+
+
+@pytest.mark.parametrize("ndims", [2, 3])
+@pytest.mark.parametrize("name", [n for n in OPERATIONS if n != "skip"])
+def test_a_step_of_adam_is_as_large_for_every_operation(ndims, name):
+    """Against what He's initial values are, all taps together, as for `conv3`; and these are He's."""
+    keras.utils.set_random_seed(3)
+    mixed = MixedOp(ndims, 64, ["conv3", name] if name != "conv3" else ["conv3", "conv1"])
+    mixed.build((None, *[None] * ndims, 64))
+
+    def shares():
+        kernels = [np.array(mixed.kernels[k.path]) for k in mixed._kernels[name]]
+        fans = [k.size / k.shape[-1] for k in kernels]
+        for kernel, fan in zip(kernels, fans, strict=True):
+            assert kernel.std() == pytest.approx(np.sqrt(2 / fan), rel=0.1)
+        weights = [v for v in mixed.trainable_weights if v.path in mixed.kernels]
+        before = [np.array(mixed.kernels[v.path]) for v in weights]
+        optimizer = keras.optimizers.Adam(1e-4)
+        optimizer.apply([tf.ones(v.shape) for v in weights], weights)
+        moved = {v.path: np.array(mixed.kernels[v.path]) - b for v, b in zip(weights, before, strict=True)}
+        mine = [np.abs(moved[k.path]).mean() for k in mixed._kernels[name]]
+        return sum(m * np.sqrt(f / 2) for m, f in zip(mine, fans, strict=True))
+
+    assert shares() == pytest.approx(1e-4 * np.sqrt(3**ndims * 64 / 2), rel=1e-3)
 
 
 @pytest.mark.parametrize("ndims", [2, 3])
