@@ -19,7 +19,7 @@ from autoreg import BY_HAND, scored, trained
 from gradients import searched
 from interleaved import interleaved_ms
 
-WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0)
+WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def figure(path: Path, ours: dict[str, tuple[float, float]], others: dict[str, tuple[float, float]]) -> None:
@@ -30,17 +30,22 @@ def figure(path: Path, ours: dict[str, tuple[float, float]], others: dict[str, t
     drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
     FigureCanvasAgg(drawn)
     axis = drawn.subplots()
-    for points, style, label in ((ours, "*", "searched"), (others, "o", "made by hand")):
+    rightmost = max(ms for points in (ours, others) for ms, _ in points.values())
+    under = {"xytext": (2, -6), "rotation": -40, "rotation_mode": "anchor", "va": "top"}
+    above = {"xytext": (0, 8), "ha": "center"}
+    for points, style, size, label in ((ours, "*", 11, "searched"), (others, "o", 6, "made by hand")):
         if points:
-            ms, dice = zip(*points.values(), strict=True)
-            axis.plot(ms, dice, style, markersize=11 if style == "*" else 6, label=label)
+            axis.plot(*zip(*points.values(), strict=True), style, markersize=size, label=label)
         for name, at in points.items():
-            axis.annotate(name, at, xytext=(5, 5), textcoords="offset points", fontsize=8)
+            side = above if points is ours else under
+            axis.annotate(name, at, textcoords="offset points", fontsize=8, **side)
     axis.set(xlabel="ms a pair, one thread", ylabel="Dice on validation pairs", xscale="log")
+    axis.set_xticks([t for t in (5, 10, 20, 50, 100, 200, 500) if t <= 2 * rightmost])
+    axis.minorticks_off()
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
-    axis.grid(alpha=0.3, which="both")
-    axis.legend(fontsize=8)
+    axis.margins(0.12)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="lower right")
     drawn.savefig(path, dpi=110)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.checks import InputError, fail
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.search.clock import Clock
 from bilevelmorph.search.config import SearchConfig
@@ -22,8 +22,8 @@ from bilevelmorph.search.trial_process import TrialProcess
 from bilevelmorph.volumes.tables import read_json, write_json
 
 PART = "trial"
-# What the gradients found, and what one would begin with by hand.
-GRADIENT, START = "gradient", "gradient-start"
+# What the gradients found, what one would begin with by hand, and the first with the weights of the second.
+FIRST = ("gradient", "gradient-start", "gradient-given")
 # Of its parts, what a candidate has of the best so far; the rest is drawn anew.
 KEPT = 0.5
 # Of the logarithms of its loss weights around those of the best so far, a standard deviation.
@@ -45,12 +45,12 @@ def drawn_search(
     """Train what the gradients found, then what is drawn from their distribution, until time is up.
 
     The likeliest network is tried with the loss weights found, then `space.start` with
-    those given: a network of all operations that has learned little may ask for larger
-    kernels and more regularity than are good in the end. Then in turn: the best network
-    so far with other loss weights, beyond its own where these are the largest or smallest
-    of all that were tried, else around them; and with its loss weights a network that has
-    some parts of it and the others drawn by what was learned, and channels from
-    `--filters`, of which gradients know nothing.
+    those given, and what was found with those given: a network of all operations that has
+    learned little may ask for larger kernels and more regularity than are good in the end.
+    Then in turn: the best network so far with other loss weights, beyond its own where
+    these are the largest or smallest of all that were tried, else around them; and with
+    its loss weights a network that has some parts of it and the others drawn by what was
+    learned, and channels from `--filters`, of which gradients know nothing.
 
     Args:
         config: Of the search.
@@ -76,11 +76,11 @@ def drawn_search(
             if not path.is_file():
                 if _is_over(config, tried, clock, seconds):
                     return tried
-                genotype, weights = proposed(config, found, given, tried)
+                name, genotype, weights = proposed(config, found, given, tried)
                 facts = train(genotype, weights)
-                write_json(path, {"genotype": genotype.to_dict(), "weights": weights, **facts})
+                write_json(path, {"name": name, "genotype": genotype.to_dict(), "weights": weights, **facts})
                 clock.save()
-            tried.append(_read(path, len(tried)))
+            tried.append(_read(path))
             progress.scored(tried[-1])
     except RuntimeError as error:
         raise InputError(f"what the gradients found cannot be trained: {error}") from error
@@ -100,7 +100,7 @@ def _is_over(config: SearchConfig, tried: list[Candidate], clock: Clock, seconds
 
 def proposed(
     config: SearchConfig, found: Found, given: Mapping[str, float], tried: list[Candidate]
-) -> tuple[Genotype, dict[str, float]]:
+) -> tuple[str, Genotype, dict[str, float]]:
     """What to try after these: it depends on them and on the seed alone.
 
     Args:
@@ -108,24 +108,28 @@ def proposed(
         tried: In the order in which they were.
 
     Returns:
-        A genotype and loss weights.
+        A name, a genotype and loss weights.
     """
-    if len(tried) < 2:
-        return (start(config), dict(given)) if tried else (found.genotype, dict(found.weights))
-    best = ranked(tried, config.target_ms)[0]
-    random = np.random.default_rng([config.seed, len(tried)])
     moved = [name for name in found.weights if found.weights[name] != given[name]]
+    first = [(found.genotype, found.weights), (start(config), given), (found.genotype, given)]
+    # The third would be the first where loss weights stay as they are.
+    number, count = len(tried), len(first) if moved else 2
+    if number < count:
+        return FIRST[number], first[number][0], dict(first[number][1])
+    name = f"{FIRST[0]}-drawn-{number - count + 1}"
+    best = ranked(tried, config.target_ms)[0]
+    random = np.random.default_rng([config.seed, number])
     # One thing at a time: half of a network drawn anew would hide what other weights do.
-    if moved and len(tried) % 2 == 0:
+    if moved and (number - count) % 2 == 0:
         tuned = {n: beside(best.weights[n], [c.weights[n] for c in tried], random) for n in moved}
-        return best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
+        return name, best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
     for _ in range(TRIES):
         drawn = found.network.genotype(random)
         filters = {s: int(random.choice(config.filters)) for s in drawn.filters}
         genotype = crossed(best.genotype, dataclasses.replace(drawn, filters=filters), random)
         if genotype not in [c.genotype for c in tried]:
             break
-    return genotype, {n: float(w) for n, w in best.weights.items()}
+    return name, genotype, {n: float(w) for n, w in best.weights.items()}
 
 
 def beside(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
@@ -173,8 +177,11 @@ def crossed(first: Genotype, second: Genotype, random: np.random.Generator, shar
     return Genotype(either("features"), either("deformation"), inputs, either("filters"), steps)
 
 
-def _read(path: Path, number: int) -> Candidate:
+def _read(path: Path) -> Candidate:
     facts: dict[str, Any] = dict(read_json(path, "a trial"))
-    names = (GRADIENT, START)
-    name = names[number] if number < len(names) else f"{GRADIENT}-drawn-{number - 1}"
-    return Candidate(name, Genotype.from_dict(facts.pop("genotype"), str(path)), **facts)
+    genotype = Genotype.from_dict(facts.pop("genotype", {}), str(path))
+    try:
+        return Candidate(genotype=genotype, **facts)
+    except TypeError:
+        came = f"a trial with {', '.join(facts)}"
+        raise fail(str(path), came, "one of this version of a search, or another --out") from None

@@ -80,14 +80,19 @@ def test_loss_weights_and_networks_are_tried_in_turn(network):
     given = {"similarity": 1.0, "regularity": 1.0}
     found = Found(network.genotype(), given | {"regularity": 5.0}, network)
     tried: list[Candidate] = []
-    for number in range(8):
-        genotype, weights = proposed(config, found, given, tried)
-        assert (genotype, weights) == proposed(config, found, given, tried)
+    first = [
+        ("gradient", found.genotype, found.weights),
+        ("gradient-start", start(config), given),
+        ("gradient-given", found.genotype, given),
+    ]
+    for number in range(9):
+        name, genotype, weights = proposed(config, found, given, tried)
+        assert (name, genotype, weights) == proposed(config, found, given, tried)
         best = ranked(tried)[0] if tried else None
-        if number < 2:
-            likeliest, first = (found.genotype, found.weights), (start(config), given)
-            assert (genotype, weights) == (first if number else likeliest)
-        elif number % 2 == 0:
+        assert name not in [c.name for c in tried]
+        if number < 3:
+            assert (name, genotype, weights) == first[number]
+        elif number % 2 == 1:
             assert genotype == best.genotype
             assert weights["similarity"] == 1.0
             assert weights["regularity"] not in [c.weights["regularity"] for c in tried]
@@ -96,7 +101,7 @@ def test_loss_weights_and_networks_are_tried_in_turn(network):
             assert genotype not in [c.genotype for c in tried]
         # The less regularity the better, and what one begins with the best.
         score = 1.0 - weights["regularity"] - (genotype != start(config))
-        tried.append(Candidate(str(number), genotype, weights, score, 1.0, 1.0))
+        tried.append(Candidate(name, genotype, weights, score, 1.0, 1.0))
     assert ranked(tried)[0].weights["regularity"] < 0.2
 
 
@@ -104,10 +109,10 @@ def test_loss_weights_that_stay_leave_the_time_to_networks(network):
     config = SearchConfig(filters=(4, 8), seed=3, scales=(8, 4, 2), layers=2)
     given = {"similarity": 1.0, "regularity": 1.0}
     found, tried = Found(network.genotype(), given, network), list[Candidate]()
-    for number in range(6):
-        genotype, weights = proposed(config, found, given, tried)
+    for _ in range(6):
+        name, genotype, weights = proposed(config, found, given, tried)
         assert weights == given
-        tried.append(Candidate(str(number), genotype, weights, 0.5, 1.0, 1.0))
+        tried.append(Candidate(name, genotype, weights, 0.5, 1.0, 1.0))
     assert len({str(c.genotype.to_dict()) for c in tried}) == 6
 
 

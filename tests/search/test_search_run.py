@@ -42,7 +42,7 @@ def test_what_a_search_leaves(found, scans):
     config, result = found
     folder = config.model_dir
     names = sorted(c.name for c in result.candidates)
-    ours = ["gradient", "gradient-drawn-1", "gradient-drawn-2", "gradient-start"]
+    ours = ["gradient", "gradient-drawn-1", "gradient-given", "gradient-start"]
     assert names == [*ours, "trial 0", "trial 1"]
     scores = [c.score for c in result.candidates]
     assert scores == sorted(scores, reverse=True)
