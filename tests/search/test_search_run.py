@@ -25,7 +25,7 @@ from bilevelmorph.search.gradient import gradient_search
 from bilevelmorph.search.run import search
 from bilevelmorph.training.data import open_data
 from bilevelmorph.training.search_trainer import SearchTrainer
-from bilevelmorph.volumes.tables import read_json, read_rows
+from bilevelmorph.volumes.tables import read_json, read_rows, write_json
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 SMALL = {**TINY_SEARCH, "steps_per_epoch": 6, "search_steps": 18, "trial_steps": 6, "trials": 2}
@@ -82,7 +82,12 @@ def test_what_is_drawn_depends_on_the_seed_and_what_was_tried_before_alone(found
     config, result = found
     trials = Path(config.model_dir, "gradient", "trials")
     assert sorted(p.name for p in trials.iterdir()) == ["0.json", "1.json", "2.json", "3.json"]
-    (trials / "3.json").unlink()  # as if killed in the last of them
+    last = trials / "3.json"
+    kept = read_json(last, "")
+    write_json(last, {k: v for k, v in kept.items() if k != "name"})
+    with pytest.raises(InputError, match=r"3\.json: got a trial with .*, expected one of this version"):
+        search(config, quiet=True)
+    last.unlink()  # as if killed in the last of them
     again = {c.name: c for c in search(config, quiet=True).candidates}
     for before in result.candidates:
         after = again.pop(before.name)
