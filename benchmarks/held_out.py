@@ -1,6 +1,6 @@
-"""A data set with some of its training subjects moved to validation, for searches where these are few.
+"""A data set with some of its training scans moved to validation, for searches where these are few.
 
-Images and label maps are linked, not copied; test subjects are left out.
+Images and label maps are linked, not copied; there is no test split.
 Run: python benchmarks/held_out.py --data DIR --out DIR [--subjects 4] [--pairs 20]
 """
 
@@ -8,29 +8,11 @@ from __future__ import annotations
 
 import argparse
 import random
+from itertools import permutations
 from pathlib import Path
-from typing import Any
 
-from bilevelmorph.volumes.tables import read_json, write_json
-
-
-def held_out(table: dict[str, Any], subjects: int, pairs: int, seed: int) -> dict[str, Any]:
-    """The same `dataset.json` with another split; its subjects must be listed by name."""
-    draw = random.Random(seed)
-    held = draw.sample(sorted(table["training"]), subjects)
-    validation = [*table["validation"], *sorted(held)]
-    ordered = [(a, b) for a in validation for b in validation if a != b]
-    draw.shuffle(ordered)
-    image = "imagesTr/{}.nii.gz"
-    return table | {
-        "training": [name for name in table["training"] if name not in held],
-        "validation": validation,
-        "test": [],
-        "registration_val": [
-            {"moving": image.format(a), "fixed": image.format(b)} for a, b in ordered[:pairs]
-        ],
-        "registration_test": [],
-    }
+from bilevelmorph.volumes.pairs import DatasetFolder
+from bilevelmorph.volumes.tables import write_json
 
 
 def main() -> None:
@@ -41,15 +23,30 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="of validation, out of all between them")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    root, out = Path(options.data).resolve(), Path(options.out)
-    table = dict(read_json(root / "dataset.json", "a dataset"))
+    folder, out = DatasetFolder.open(Path(options.data).resolve()), Path(options.out)
+    training, validation = (
+        [s.image.relative_to(folder.root).as_posix() for s in folder.subjects(split)]
+        for split in ("train", "val")
+    )
+    draw = random.Random(options.seed)
+    held = sorted(draw.sample(sorted(training), options.subjects))
+    validation += held
+    pairs = list(permutations(validation, 2))
+    draw.shuffle(pairs)
+    table = {
+        **{k: v for k, v in folder.content.items() if not k.startswith("registration_")},
+        "training": [name for name in training if name not in held],
+        "validation": validation,
+        "test": [],
+        "registration_val": [{"moving": a, "fixed": b} for a, b in pairs[: options.pairs]],
+    }
     out.mkdir(parents=True)
-    for part in ("imagesTr", "labelsTr"):
-        (out / part).symlink_to(root / part, target_is_directory=True)
-    made = held_out(table, options.subjects, options.pairs, options.seed)
-    write_json(out / "dataset.json", made)
+    for part in folder.root.iterdir():
+        if part.is_dir():
+            (out / part.name).symlink_to(part, target_is_directory=True)
+    write_json(out / "dataset.json", table)
     print(
-        f"{out}: {len(made['training'])} training subjects, {len(made['registration_val'])} validation pairs"
+        f"{out}: {len(table['training'])} training scans, {len(table['registration_val'])} validation pairs"
     )
 
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials",
         type=int,
         default=d.trials,
-        help="most candidates, of those drawn after the first two and of Keras Tuner; 0: as many as fit",
+        help="most candidates, of those tried after the first two and of Keras Tuner; 0: as many as fit",
     )
     add(
         "--search-steps",

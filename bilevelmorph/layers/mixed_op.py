@@ -111,12 +111,19 @@ class MixedOp(keras.layers.Layer):
     def kernels(self) -> dict[str, tf.Tensor]:
         """All kernels, or factors of them, by the paths of their weights."""
         return {
-            k.path: self._gain(n) * tf.convert_to_tensor(k) for n in self.operations for k in self._kernels[n]
+            weight.path: kernel
+            for name in self.operations
+            for weight, kernel in zip(
+                self._kernels[name], self._parts(name, self.variable_dtype), strict=True
+            )
         }
 
     def _parts(self, name: str, dtype: Any) -> list[tf.Tensor]:
         """The kernel of an operation, or its factors."""
-        return [tf.cast(tf.convert_to_tensor(k), dtype) * self._gain(name) for k in self._kernels[name]]
+        parts = [tf.cast(tf.convert_to_tensor(k), dtype) for k in self._kernels[name]]
+        gain = self._gain(name)
+        # A network that is decided has nothing to multiply, in files that it is exported to either.
+        return parts if gain == 1.0 else [gain * p for p in parts]
 
     @property
     def probabilities(self) -> tf.Tensor:

@@ -156,13 +156,17 @@ class CellNetwork(RegistrationNetwork):
         return 2 ** len(self.features)
 
     @property
+    def cells(self) -> list[Any]:
+        """F cells, fine to coarse, then D cells, coarse to fine."""
+        return [*self.encoder.cells, *(s.cell for s in self.stages)]
+
+    @property
     def mixtures(self) -> list[Any]:
         """The logits of every mixture: of operations, and of lengths of cells."""
         if not self.searched:
             return []
-        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
-        found = [layer.alpha for c in cells for layer in c.choices if len(layer.operations) > 1]
-        return found + [c.depth for c in cells if c.searched]
+        found = [layer.alpha for c in self.cells for layer in c.choices if len(layer.operations) > 1]
+        return found + [c.depth for c in self.cells if c.searched]
 
     @property
     def gates(self) -> list[Any]:
@@ -264,9 +268,8 @@ class CellNetwork(RegistrationNetwork):
         out.objective = dict(self.objective)
         out.build()
         values = {w.path: w for w in self.weights}
-        for cell in (*self.encoder.cells, *(s.cell for s in self.stages)):
-            for layer in cell.choices:
-                values |= layer.kernels
+        for layer in (layer for cell in self.cells for layer in cell.choices):
+            values |= layer.kernels
         mine = {path.split("/", 1)[-1]: value for path, value in values.items()}
         for weight in out.weights:
             weight.assign(mine[weight.path.split("/", 1)[-1]])
@@ -274,22 +277,20 @@ class CellNetwork(RegistrationNetwork):
 
     def set_temperature(self, value: float) -> None:
         """Of every mixture; lower is more decided."""
-        for cell in (*self.encoder.cells, *(s.cell for s in self.stages)):
+        for cell in self.cells:
             for mixture in (*cell.choices, cell):
                 if hasattr(mixture, "heat"):
                     mixture.heat.assign(value)
 
     def share(self, operation: str) -> float:
         """Of an operation in the mixtures that have it, on average."""
-        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
-        mixtures = [layer for c in cells for layer in c.choices if operation in layer.operations]
+        mixtures = [layer for c in self.cells for layer in c.choices if operation in layer.operations]
         found = [float(m.probabilities[m.operations.index(operation)]) for m in mixtures]
         return float(np.mean(found)) if found else 0.0
 
     def entropy(self) -> float:
         """How undecided the mixtures are, on average: 1 at the start of a search, 0 when all is chosen."""
-        cells = [*self.encoder.cells, *(s.cell for s in self.stages)]
-        mixtures: list[Any] = [layer for c in cells for layer in (*c.choices, c)]
+        mixtures: list[Any] = [layer for c in self.cells for layer in (*c.choices, c)]
         shares = [np.asarray(m.probabilities, float) for m in mixtures]
         shares = [p for p in shares if len(p) > 1]
         if not shares:
