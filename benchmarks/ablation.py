@@ -16,22 +16,22 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from self_tuning import train_once
 
-from bilevelmorph.volumes.tables import read_rows
+from bilevelmorph.io.csv import read_rows
 
 BASE = {"lr": 1e-3, "lr_schedule": "cosine", "lambda_weight": 1.0, "seed": 7}
 BILEVEL = {
     "bilevel": True,
-    "strategy": "aligned",
-    "upper_lr": 0.02,
-    "upper_every": 2,
-    "warmup": 100,
+    "hypergradient": "aligned",
+    "outer_lr": 0.02,
+    "outer_every": 2,
+    "bilevel_warmup": 100,
 }
 VARIANTS = {
     "everything, weight 1 by hand": {},
     "probabilistic features": {"probabilistic": True},
     "probabilistic features, in turn": {"probabilistic": True, "alternate": 5},
     "data step by formula alone": {"matching": ()},
-    "data step learned alone": {"guides": ()},
+    "data step learned alone": {"analytic_steps": ()},
     "without the regularisation block": {"regularization": ()},
     "without integration": {"int_steps": 0},
     "weight 0.1": {"lambda_weight": 0.1},
@@ -44,11 +44,11 @@ TUNED = "weight tuned, from 10"
 
 def score(model: Path, data: str, split: str) -> dict[str, float]:
     """Mean Dice, its deviation, folding and seconds of a model."""
-    from bilevelmorph.inference.register import Registrar
-    from bilevelmorph.report.evaluate import evaluate, summarise
-    from bilevelmorph.volumes.pairs import DatasetFolder
+    from bilevelmorph.datasets.decathlon import DecathlonDataset
+    from bilevelmorph.registration.evaluation import evaluate, summarise
+    from bilevelmorph.registration.registrar import Registrar
 
-    folder = DatasetFolder.open(data)
+    folder = DecathlonDataset.open(data)
     rows = evaluate(Registrar(str(model), compiled=True), folder.pairs(split), folder.labels)
     facts = summarise(rows, {})
     return {

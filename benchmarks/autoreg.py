@@ -22,7 +22,7 @@ import numpy as np
 from ablation import cost
 from interleaved import interleaved_ms
 
-from bilevelmorph.volumes.tables import read_json, write_json
+from bilevelmorph.io.json import read_json, write_json
 
 SCALES, LAYERS, FILTERS = (16, 8, 4, 2), 2, 16
 BY_HAND = {f"All-{k}-Conv": f"conv{k}" for k in (1, 3, 5, 7)}
@@ -49,8 +49,9 @@ def by_hand(folder: Path) -> dict[str, list[str]]:
 
 def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
     """From a finished search: flags of the best random candidate and of what gradients found; seconds."""
-    from bilevelmorph.search.config import SearchConfig
-    from bilevelmorph.search.run import search
+    from bilevelmorph.autoreg.config import SearchConfig
+
+    from bilevelmorph.autoreg.run import search
 
     result = search(SearchConfig.load(folder / "config.json"), quiet=True)
     ours = {c.by_gradients: c for c in reversed(result.candidates)}  # the best of either kind

@@ -19,7 +19,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-STRATEGIES = ("first-order", "aligned", "one-step-differences", "one-step")
+METHODS = ("first-order", "aligned", "one-step-differences", "one-step")
 
 
 def parse() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--shape", type=int, nargs=3, default=[48, 64, 48])
     parser.add_argument("--scales", type=int, nargs="+", default=[8, 4, 2])
-    parser.add_argument("--memory-of", choices=("plain", *STRATEGIES), help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", choices=("plain", *METHODS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -35,20 +35,26 @@ def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
     """A function for the plain step, and one for the upper step of each strategy."""
     import keras
     import tensorflow as tf
+    from bilevelmorph.training.bilevel_trainer import BilevelTrainer
 
-    from bilevelmorph.bilevel import STRATEGIES as ALL
+    from bilevelmorph.bilevel import METHODS as ALL
+    from bilevelmorph.datasets.phantoms import smooth_noise
     from bilevelmorph.losses.energy import Energy
     from bilevelmorph.networks import PropagationNetwork
-    from bilevelmorph.training.bilevel_trainer import BilevelTrainer
     from bilevelmorph.training.loss_weights import LossWeights
-    from bilevelmorph.volumes.phantoms import smooth_noise
 
     keras.utils.set_random_seed(0)
     first, second = (smooth_noise(options.shape, 3, 1, tf.constant([0, k])) for k in (1, 2))
     batch = {"moving": tf.nn.sigmoid(first), "fixed": tf.nn.sigmoid(second)}
     labels = {f"{k}_labels": tf.cast(tf.concat([v > 0.5, v > 0.7], -1), tf.float32) for k, v in batch.items()}
     network = PropagationNetwork(
-        3, options.scales, ([8], [16, 16], [32, 32], [32, 32]), [32, 16], [16, 16], 1, guides=["argmin"]
+        3,
+        options.scales,
+        ([8], [16, 16], [32, 32], [32, 32]),
+        [32, 16],
+        [16, 16],
+        1,
+        analytic_steps=["argmin"],
     )
     out = {}
     for strategy in strategies:
@@ -56,9 +62,9 @@ def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
         trainer = BilevelTrainer(network, Energy("ncc", 5, weights=weights))
         trainer.compile(keras.optimizers.Adam(1e-4), strategy=ALL[strategy]())
         if not out:
-            out["plain"] = lambda step=trainer._steps[0]: step(tf.constant(0, tf.int64), batch)
+            out["plain"] = lambda step=trainer.steps[0]: step(tf.constant(0, tf.int64), batch)
         if strategy != "plain":
-            out[strategy] = lambda step=trainer._level_steps["weights"]: step(
+            out[strategy] = lambda step=trainer.outer_steps["weights"]: step(
                 tf.constant(0, tf.int64), batch, batch | labels
             )
     return out
@@ -85,13 +91,13 @@ def main() -> None:
     if options.memory_of:
         return memory(options)
     rises = {}
-    for kind in ("plain", *STRATEGIES):
+    for kind in ("plain", *METHODS):
         command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", kind]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rises[kind] = json.loads(done.stdout.splitlines()[-1])["mib"]
     import numpy as np
 
-    work = jobs(options, STRATEGIES)
+    work = jobs(options, METHODS)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for round_ in range(options.rounds + 2):
         for name, run in work.items():
@@ -102,7 +108,7 @@ def main() -> None:
     plain = float(np.median(seconds["plain"]))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.shape}")
     print(f"plain step {1000 * plain:.0f} ms, {rises['plain']:.0f} MiB")
-    for name in STRATEGIES:
+    for name in METHODS:
         upper = float(np.median(seconds[name]))
         ratio, room = (plain + upper) / plain, rises[name] / rises["plain"]
         print(

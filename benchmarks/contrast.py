@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bilevelmorph.volumes.files import load_volume, save_volume
-from bilevelmorph.volumes.pairs import DatasetFolder, Pair, Subject
-from bilevelmorph.volumes.preprocessing import normalise
-from bilevelmorph.volumes.tables import read_json, write_json
+from bilevelmorph.data.preprocessing import normalise
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.pairs import Pair, Subject
+from bilevelmorph.io.json import read_json, write_json
+from bilevelmorph.io.volumes import load_volume, save_volume
 
 # Grey values before and after; background stays.
 BEFORE, AFTER = (0.0, 0.2, 0.45, 0.7, 1.0), (0.0, 0.75, 0.3, 1.0, 0.5)
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder to be made")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    folder, out = DatasetFolder.open(options.data), Path(options.out)
+    folder, out = DecathlonDataset.open(options.data), Path(options.out)
     for part in ("imagesTr", "labelsTr"):
         (out / part).mkdir(parents=True)
     training = folder.subjects("train")

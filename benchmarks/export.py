@@ -26,16 +26,16 @@ def main() -> None:
     import openvino
     import tensorflow as tf
 
-    from bilevelmorph.inference.export import export_savedmodel
-    from bilevelmorph.inference.models import load_model
+    from bilevelmorph.datasets.decathlon import DecathlonDataset
+    from bilevelmorph.datasets.pair_dataset import PairDataset
     from bilevelmorph.metrics import mean_dice
+    from bilevelmorph.models import load_model
     from bilevelmorph.ops.warping import warp
-    from bilevelmorph.volumes.dataset import PairSource
-    from bilevelmorph.volumes.pairs import DatasetFolder
+    from bilevelmorph.registration.export import export_savedmodel
 
-    network, folder = load_model(options.model), DatasetFolder.open(options.data)
+    network, folder = load_model(options.model), DecathlonDataset.open(options.data)
     pairs = folder.pairs("val")[: options.limit or None]
-    source = PairSource(pairs=pairs, shape=network.preprocessing["shape"], percentiles=(0, 100))
+    source = PairDataset(pairs=pairs, shape=network.preprocessing["shape"], percentiles=(0, 100))
     forms, sizes = {}, {}
     with tempfile.TemporaryDirectory() as out:
         for precision in ("float32", "float16"):

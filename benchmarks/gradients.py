@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bilevelmorph.volumes.tables import read_rows
+from bilevelmorph.io.csv import read_rows
 
 
 def searched(folder: Path, words: Sequence[Any]) -> list[dict[str, str]]:
@@ -19,12 +19,13 @@ def searched(folder: Path, words: Sequence[Any]) -> list[dict[str, str]]:
         words: Flags of `bilevelmorph search`, `--search-steps` among them.
     """
     if not (folder / "genotype.json").is_file():
+        from bilevelmorph.autoreg.config import SearchConfig
+
+        from bilevelmorph.autoreg.run import check_all
+        from bilevelmorph.autoreg.supernet import gradient_search
+        from bilevelmorph.autoreg.time_budget import TimeBudget
         from bilevelmorph.cli.search import add_arguments
         from bilevelmorph.devices import choose_gpu, use_threads
-        from bilevelmorph.search.clock import Clock
-        from bilevelmorph.search.config import SearchConfig
-        from bilevelmorph.search.gradient import gradient_search
-        from bilevelmorph.search.run import check_all
         from bilevelmorph.training.data import open_data
 
         parser = argparse.ArgumentParser()
@@ -37,6 +38,6 @@ def searched(folder: Path, words: Sequence[Any]) -> list[dict[str, str]]:
         choose_gpu(config.gpu)
         use_threads(config.threads)
         folder.mkdir(parents=True, exist_ok=True)
-        found = gradient_search(config, open_data(config), Clock(folder / "clock.json"), 0.0, quiet=True)
+        found = gradient_search(config, open_data(config), TimeBudget(folder / "clock.json"), 0.0, quiet=True)
         found.genotype.save(folder / "genotype.json")
     return read_rows(folder / "gradient" / "search.csv")

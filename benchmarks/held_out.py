@@ -11,8 +11,8 @@ import random
 from itertools import permutations
 from pathlib import Path
 
-from bilevelmorph.volumes.pairs import DatasetFolder
-from bilevelmorph.volumes.tables import write_json
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.io.json import write_json
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="of validation, out of all between them")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    folder, out = DatasetFolder.open(Path(options.data).resolve()), Path(options.out)
+    folder, out = DecathlonDataset.open(Path(options.data).resolve()), Path(options.out)
     training, validation = (
         [s.image.relative_to(folder.root).as_posix() for s in folder.subjects(split)]
         for split in ("train", "val")

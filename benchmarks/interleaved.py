@@ -34,7 +34,7 @@ def main() -> None:
     import tensorflow as tf
 
     from bilevelmorph.devices import use_threads
-    from bilevelmorph.inference import load_model
+    from bilevelmorph.models import load_model
 
     use_threads(1)
     pair = [tf.random.stateless_uniform([1, *options.shape, 1], [0, k]) for k in (1, 2)]

@@ -19,13 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 import bilevelmorph
-from bilevelmorph import vxm
-from bilevelmorph.volumes.phantoms import smooth_noise
+from bilevelmorph.compat.voxelmorph import import_hook
+from bilevelmorph.datasets.phantoms import smooth_noise
 
 
 def contestants(size: list[int], rng: np.random.Generator) -> dict[str, dict[str, Callable[[], object]]]:
     """Two tables of functions to time: warping at full, integration at half resolution."""
-    parent, ours = vxm.require().layers, bilevelmorph.layers
+    parent, ours = import_hook.require().layers, bilevelmorph.layers
     half = [n // 2 for n in size]
     image = rng.random((1, *size, 1), dtype=np.float32)
     field = rng.normal(0, 3, (1, *size, 3)).astype(np.float32)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from bilevelmorph.volumes.tables import read_rows
+from bilevelmorph.io.csv import read_rows
 
 STARTS = (0.1, 1.0, 10.0)
 NETWORK = {
@@ -26,7 +26,7 @@ NETWORK = {
     "matching": (24, 16),
     "regularization": (12,),
     "radius": (1,),
-    "guides": ("argmin",),
+    "analytic_steps": ("argmin",),
     "image_loss": "ncc",
     "window": 5,
     "clip_norm": 5.0,
@@ -84,7 +84,7 @@ def main() -> None:
                 warmup=0,
                 freeze=("similarity",),
             )
-    from bilevelmorph.report.trajectories import trajectory_figure
+    from bilevelmorph.report.trajectory_figure import trajectory_figure
 
     titles = {"dice": "tuned for Dice", "weighted": "the papers' upper loss, weights inside"}
     for upper in options.only:

@@ -31,15 +31,15 @@ def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.n
     """Of the upper loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
     from bilevelmorph.bilevel import Adam
     from bilevelmorph.config import TrainingConfig
+    from bilevelmorph.training.checkpoint import restore_state
     from bilevelmorph.training.data import open_data
     from bilevelmorph.training.run import make_trainer, prepare
-    from bilevelmorph.training.state import restore_state
 
     # As a bilevel run, for the pairs and the criterion of the upper level.
     config = TrainingConfig.load(folder / "config.json")
     config = dataclasses.replace(config, load_weights=str(folder / "0001.keras"), bilevel=True)
     data = open_data(config)
-    run = prepare(config, data.source)
+    run = prepare(config, data.pairs)
     trainer: Any = make_trainer(config, run.network, run.energy)
     single = make_trainer(dataclasses.replace(config, bilevel=False), run.network, run.energy)
     restore_state(folder / "0001.keras", single.state_variables)
@@ -60,13 +60,13 @@ def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.n
     @tf.function
     def upper(held: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            fields = trainer.network.fields(held["moving"], held["fixed"], training=False)
-            loss = trainer.upper(fields, held)
+            deformation = trainer.network.deform(held["moving"], held["fixed"], training=False)
+            loss = trainer.upper(deformation, held)
         return flat(loss, tape)
 
     first = config.steps_per_epoch
-    below = [lower(*x).numpy() for x in data.source.dataset(first, first + pairs, 1)]
-    above = [upper(held).numpy() for _, held in data.upper.dataset(first, first + pairs, 1)]
+    below = [lower(*x).numpy() for x in data.pairs.dataset(first, first + pairs, 1)]
+    above = [upper(held).numpy() for _, held in data.outer_pairs.dataset(first, first + pairs, 1)]
     lengths = adam.precondition([tf.ones_like(v) for v in variables], state)
     return np.array(above), np.array(below), np.concatenate([np.ravel(x) for x in lengths])
 

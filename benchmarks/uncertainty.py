@@ -19,13 +19,13 @@ import tensorflow as tf
 from scipy.stats import pearsonr, spearmanr
 from tqdm import tqdm
 
-from bilevelmorph.inference import load_model
-from bilevelmorph.inference.uncertainty import Uncertainty
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.pair_dataset import PairDataset
+from bilevelmorph.datasets.phantoms import corrupt, fold, random_displacement
+from bilevelmorph.models import load_model
 from bilevelmorph.ops import warp
 from bilevelmorph.ops.grid import crop, spatial_shape
-from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.pairs import DatasetFolder
-from bilevelmorph.volumes.phantoms import corrupt, fold, random_displacement
+from bilevelmorph.registration.uncertainty import Uncertainty
 
 BINS = 12
 
@@ -33,10 +33,10 @@ BINS = 12
 def measure(model: str, data: str, count: int, samples: int, amplitude: float):
     """Spread and error in voxels of the body of every pair, and the correlations pair by pair."""
     network = load_model(model)
-    subjects = DatasetFolder.open(data).subjects("val")
-    source = PairSource(subjects, shape=network.preprocessing.get("shape"))
+    subjects = DecathlonDataset.open(data).subjects("val")
+    source = PairDataset(subjects, shape=network.preprocessing.get("shape"))
     uncertainty = Uncertainty(network, samples)
-    predict = tf.function(lambda m, f: network.fields(m, f).displacement)
+    predict = tf.function(lambda m, f: network.deform(m, f).displacement)
     spreads, errors, by_pair = [], [], []
     for number in tqdm(range(count), desc="pairs"):
         seed = tf.constant([0, number])

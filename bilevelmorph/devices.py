@@ -1,4 +1,4 @@
-"""Which processor TensorFlow runs on."""
+"""Which processor TensorFlow runs on, and what XLA compiles there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,51 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-from bilevelmorph.checks import fail
+from bilevelmorph.errors import fail, one_of
+
+XLA_MODES = ("auto", "off", "islands", "step")
+# For the code inside a `using_xla` block, in its thread alone; elsewhere the environment says.
+_DEFAULT: str = one_of("BILEVELMORPH_XLA", os.environ.get("BILEVELMORPH_XLA", "auto"), XLA_MODES)
+_xla: ContextVar[str] = ContextVar("xla", default=_DEFAULT)
+
+
+def xla_request() -> str:
+    """What was asked for here, to be passed on to a process that works for this one: of `XLA_MODES`."""
+    return _xla.get()
+
+
+def xla_mode() -> str:
+    """The mode in force here: ``"off"``, ``"islands"`` or ``"step"``."""
+    chosen = xla_request()
+    if chosen != "auto":
+        return chosen
+    import tensorflow as tf
+
+    return "step" if tf.config.list_logical_devices("GPU") else "islands"
+
+
+@contextmanager
+def using_xla(mode: str) -> Iterator[None]:
+    """Decide what XLA compiles in a block of code; graphs that are already traced keep theirs.
+
+    Args:
+        mode: ``"auto"`` keeps what is in force, which is chosen by device unless an
+            outer block says otherwise; ``"off"`` is plain TensorFlow, which other
+            runtimes can read; ``"islands"`` compiles warps, integration and losses
+            one by one; ``"step"`` compiles whole training steps.
+
+    >>> with using_xla("off"):
+    ...     xla_mode()
+    'off'
+    """
+    one_of("xla", mode, XLA_MODES)
+    token = _xla.set(_xla.get() if mode == "auto" else mode)
+    try:
+        yield
+    finally:
+        _xla.reset(token)
 
 
 @contextmanager
@@ -40,7 +83,7 @@ def choose_gpu(number: str) -> None:
         chosen = [gpus[int(i)] for i in number.split(",")]
     except (ValueError, IndexError) as error:
         here = f"numbers from 0 to {len(gpus) - 1}, or -1" if gpus else "-1, for there is no GPU here"
-        raise fail("--gpu", number, here) from error
+        raise fail("gpu", number, here) from error
     tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -58,10 +58,10 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain_graphs() -> Iterator[None]:
     """Small graphs that run once each: without XLA, here and in child processes, much sooner."""
-    from bilevelmorph.ops import xla
+    from bilevelmorph.devices import using_xla
 
     patch = pytest.MonkeyPatch()
     patch.setenv("BILEVELMORPH_XLA", "off")
-    with xla.using("off"):
+    with using_xla("off"):
         yield
     patch.undo()

@@ -20,9 +20,10 @@ from scans import write_scans
 from scipy.ndimage import gaussian_filter
 
 from bilevelmorph.cli.main import COMMANDS, command_module, main
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.io.volumes import load_volume, save_volume
 from bilevelmorph.networks import PropagationNetwork
-from bilevelmorph.volumes import Volume, load_volume, save_volume
-from bilevelmorph.volumes.pairs import DatasetFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -181,7 +182,7 @@ def test_the_folder_that_is_described_can_be_opened(text, tmp_path):
         for file in (tmp_path / name, tmp_path / name.replace("images", "labels")):
             file.parent.mkdir(exist_ok=True)
             file.touch()
-    folder = DatasetFolder.open(tmp_path)
+    folder = DecathlonDataset.open(tmp_path)
     assert folder.labels == [1, 2]
     assert [s.name for s in folder.subjects("train")] == ["case_001.nii.gz"]
     assert [len(folder.pairs(split)) for split in ("val", "test")] == [1, 1]

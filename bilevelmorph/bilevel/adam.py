@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from bilevelmorph.bilevel.inner_optimizer import InnerOptimizer, clipped
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.errors import fail, positive
 
 Tensors = list[tf.Tensor]
 

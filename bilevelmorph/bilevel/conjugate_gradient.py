@@ -5,19 +5,19 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bilevelmorph.bilevel.hypergradient import CONVERGED, NOT_CONVERGED, NOT_CONVEX, Hypergradient
-from bilevelmorph.bilevel.problem import BilevelProblem
-from bilevelmorph.bilevel.strategy import (
-    Strategy,
+from bilevelmorph.bilevel.hypergradient_method import (
+    HypergradientMethod,
     added,
     curvature_product,
     finished,
     inner_product,
     mixed_product,
 )
-from bilevelmorph.checks import positive
+from bilevelmorph.bilevel.problem import BilevelProblem
+from bilevelmorph.errors import positive
 
 
-class ConjugateGradient(Strategy):
+class ConjugateGradient(HypergradientMethod):
     """``(H + damping I) r = grad``.
 
     Assumes that the lower variables are at a minimum; needs nothing of the inner

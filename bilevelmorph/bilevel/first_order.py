@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bilevelmorph.bilevel.hypergradient import Hypergradient
+from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod, finished
 from bilevelmorph.bilevel.problem import BilevelProblem
-from bilevelmorph.bilevel.strategy import Strategy, finished
 
 
-class FirstOrder(Strategy):
+class FirstOrder(HypergradientMethod):
     """The direct derivative alone.
 
     Zero where the upper loss does not contain the upper variables; useful where

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bilevelmorph.bilevel.inner_optimizer import InnerOptimizer, clipped
-from bilevelmorph.checks import positive
+from bilevelmorph.errors import positive
 
 Tensors = list[tf.Tensor]
 

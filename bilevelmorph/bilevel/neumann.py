@@ -5,19 +5,19 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bilevelmorph.bilevel.hypergradient import CONVERGED, NOT_CONVERGED, Hypergradient
-from bilevelmorph.bilevel.problem import BilevelProblem
-from bilevelmorph.bilevel.strategy import (
-    Strategy,
+from bilevelmorph.bilevel.hypergradient_method import (
+    HypergradientMethod,
     added,
     curvature_product,
     finished,
     mixed_product,
     norm,
 )
-from bilevelmorph.checks import positive
+from bilevelmorph.bilevel.problem import BilevelProblem
+from bilevelmorph.errors import positive
 
 
-class Neumann(Strategy):
+class Neumann(HypergradientMethod):
     """``r = sum_k (I - P H)^k P grad``, P the step length of the inner optimiser.
 
     Assumes that the lower variables are at a minimum and that the inner

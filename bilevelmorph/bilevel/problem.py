@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.bilevel.gradient_descent import GradientDescent
 from bilevelmorph.bilevel.inner_optimizer import InnerOptimizer
-from bilevelmorph.checks import fail
+from bilevelmorph.errors import fail
 
 Tensors = list[tf.Tensor]
 

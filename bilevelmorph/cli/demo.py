@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All flags."""
-    add = parser.add_argument
-    add("--out", default="demo-output", help="folder for the volumes, the displacement and the figure")
-    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
-    add("--seed", type=int, default=1, help="of the deformation, the bias field and the noise")
-    add("--amplitude", type=float, default=4.0, help="strength of the deformation in voxels of 2 mm")
-    add("--gpu", default="0", help="GPU number; -1 for the CPU")
+from bilevelmorph.cli.options import Gpu
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Options:
+    """A demonstration.
+
+    >>> Options().seed
+    1
+    """
+
+    out: str = "demo-output"
+    """Folder for the volumes, the displacement and the figure."""
+    model: str = "general"
+    """Bundled model, .keras file, or VoxelMorph's .h5."""
+    seed: int = 1
+    """Of the deformation, the bias field and the noise."""
+    amplitude: float = 4.0
+    """Strength of the deformation, in voxels of 2 mm."""
+    gpu: Gpu = "0"
+    """GPU number; -1 for the CPU."""
+
+
+def run(options: Options) -> None:
     """Make the pair, register it, score it, draw it."""
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)
-    from bilevelmorph.report.demo import demo
+    from bilevelmorph.registration.demo import demo
 
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -2,57 +2,66 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from bilevelmorph.checks import fail
+from bilevelmorph.cli.options import ModelOptions
+from bilevelmorph.config.flags import File, Folder
+from bilevelmorph.errors import argument, fail
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All flags."""
-    add = parser.add_argument
-    add("--data", help="folder with a dataset.json")
-    add("--split", choices=("val", "test"), default="val", help="which pairs of --data")
-    add(
-        "--pairs",
-        help="or a CSV (moving,fixed,moving_seg,fixed_seg), or VoxelMorph's list of two names a line",
-    )
-    add("--img-prefix", default="", help="of such a list: put before every name")
-    add("--img-suffix", default="", help="put after every name")
-    add("--seg-prefix", default="", help="put before every name for its label map")
-    add("--seg-suffix", default="", help="put after it")
-    add(
-        "--labels",
-        help="npy or text: the label values that count (default: all in dataset.json, or in the pair)",
-    )
-    add("--limit", type=int, default=0, help="only the first so many pairs; 0 for all")
-    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
-    add(
-        "--method",
-        choices=("model", "affine", "rigid", "identity"),
-        default="model",
-        help="identity, rigid and affine use no model",
-    )
-    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear step before the model")
-    add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
-    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
-    add("--samples", type=int, default=0, help="draws of a probabilistic model; adds uncertainty_mm")
-    add("--out", help="CSV, one row a pair; a JSON summary is written beside it")
-    add("--save-moved", help="folder for the warped label maps")
-    add("-g", "--gpu", default="0", help="GPU number; -1 for the CPU")
-    add("--quiet", action="store_true", help="no progress bar")
+if TYPE_CHECKING:
+    from bilevelmorph.datasets.pairs import Pair
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What is scored.
+
+    >>> Options(data="scans").split
+    'val'
+    """
+
+    data: Folder = None
+    """Folder with a dataset.json."""
+    split: Literal["val", "test"] = "val"
+    """Which pairs of --data."""
+    pairs: File = None
+    """Or a CSV (moving,fixed,moving_seg,fixed_seg), or VoxelMorph's list of two names a line."""
+    img_prefix: str = ""
+    """Of such a list: put before every name."""
+    img_suffix: str = ""
+    """Put after every name."""
+    seg_prefix: str = ""
+    """Put before every name for its label map."""
+    seg_suffix: str = ""
+    """Put after it."""
+    labels: File = None
+    """npy or text: the label values that count; by default all in dataset.json, or in the pair."""
+    limit: int = 0
+    """Only the first so many pairs; 0 for all."""
+    method: Literal["model", "affine", "rigid", "identity"] = "model"
+    """identity, rigid and affine use no model."""
+    out: File = None
+    """CSV, one row a pair; a JSON summary is written beside it."""
+    save_moved: Folder = None
+    """Folder for the warped label maps."""
+    quiet: bool = False
+    """No progress bar."""
+    registration: ModelOptions = field(default_factory=ModelOptions)
+    """Registration."""
+
+
+def run(options: Options) -> None:
     """Evaluate, write, print the means."""
     if bool(options.data) == bool(options.pairs):
         raise fail(
             "pairs",
-            "both --data and --pairs" if options.data else "neither --data nor --pairs",
+            _both_or_neither(bool(options.data)),
             "one of them",
         )
     if options.out and Path(options.out).suffix != ".csv":
-        raise fail("--out", options.out, "a name ending in .csv")
+        raise fail("out", options.out, "a name ending in .csv")
     if options.out and not Path(options.out).parent.is_dir():
         raise fail(
             "--out", options.out, "a file in an existing folder", f"make {Path(options.out).parent} first"
@@ -63,31 +72,31 @@ def run(options: argparse.Namespace) -> None:
         moved.mkdir(parents=True, exist_ok=True)
 
     from bilevelmorph.devices import choose_gpu
-    from bilevelmorph.inference.register import Registrar
-    from bilevelmorph.report.evaluate import evaluate, summarise, write_results
+    from bilevelmorph.registration.evaluation import evaluate, summarise, write_results
+    from bilevelmorph.registration.registrar import Registrar
 
-    choose_gpu(options.gpu)
+    choose_gpu(options.registration.gpu)
     if options.method == "model":
         registrar = Registrar(
-            options.model,
-            options.affine,
-            options.start,
+            options.registration.model,
+            options.registration.affine,
+            options.registration.init,
             compiled=True,
-            instance_steps=options.instance_steps,
-            samples=options.samples,
+            instance_steps=options.registration.instance_steps,
+            mc_samples=options.registration.mc_samples,
         )
     else:
         linear = "none" if options.method == "identity" else options.method
-        registrar = Registrar(None, linear, options.start, deformable=False)
+        registrar = Registrar(None, linear, options.registration.init, deformable=False)
     rows = evaluate(registrar, pairs, labels, moved, options.quiet)
     facts = {
         "data": options.data or options.pairs,
         "split": options.split if options.data else None,
         "method": options.method,
-        "model": options.model if options.method == "model" else None,
+        "model": options.registration.model if options.method == "model" else None,
         "affine": registrar.affine,
-        "start": registrar.start,
-        "instance_steps": options.instance_steps if options.method == "model" else 0,
+        "init": registrar.init,
+        "instance_steps": options.registration.instance_steps if options.method == "model" else 0,
     }
     summary = summarise(rows, facts)
     written = f"; {options.out}, {write_results(options.out, rows, summary)}" if options.out else ""
@@ -102,22 +111,28 @@ def run(options: argparse.Namespace) -> None:
     print(f"{len(rows)} pairs{written}")
 
 
-def _pairs(options: argparse.Namespace):
-    from bilevelmorph.volumes.pairs import DatasetFolder, read_csv, read_labels, read_list, with_labels
+def _both_or_neither(both: bool) -> str:
+    data, pairs = argument("data"), argument("pairs")
+    return f"both {data} and {pairs}" if both else f"neither {data} nor {pairs}"
 
-    labels = None
+
+def _pairs(options: Options) -> tuple[list[Pair], list[int] | None]:
+    from bilevelmorph.datasets.decathlon import DecathlonDataset
+    from bilevelmorph.datasets.pairs import read_csv, read_labels, read_list, with_labels
+
+    labels, source = None, str(options.data or options.pairs)
     if options.data:
-        folder = DatasetFolder.open(options.data)
+        folder = DecathlonDataset.open(options.data)
         pairs, labels = folder.pairs(options.split), folder.labels or None
-    elif options.pairs.lower().endswith(".csv"):
-        pairs = read_csv(options.pairs)
+    elif source.lower().endswith(".csv"):
+        pairs = read_csv(source)
     else:
         ends = (options.img_prefix, options.img_suffix, options.seg_prefix, options.seg_suffix)
-        single, pairs = read_list(options.pairs, *ends)
+        single, pairs = read_list(source, *ends)
         if single:
-            raise fail(options.pairs, "single names", "two names a line, moving and fixed")
+            raise fail(source, "single names", "two names a line, moving and fixed")
     if options.labels:
         labels = read_labels(options.labels)
     if options.limit < 0:
-        raise fail("--limit", options.limit, "0 or more")
-    return with_labels(pairs[: options.limit or None], options.data or options.pairs), labels
+        raise fail("limit", options.limit, "0 or more")
+    return with_labels(pairs[: options.limit or None], source), labels

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+
+import tyro
+
+from bilevelmorph.config.flags import Folder
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All flags."""
-    parser.add_argument(
-        "name", help="hippocampus: 220 labelled MR scans of the Medical Segmentation Decathlon"
-    )
-    parser.add_argument("--out", help="folder to make (default: the name)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+@dataclass(frozen=True)
+class Options:
+    """A download.
+
+    >>> Options("hippocampus").out is None
+    True
+    """
+
+    name: tyro.conf.Positional[str]
+    """hippocampus: 220 labelled MR scans of the Medical Segmentation Decathlon."""
+    out: Folder = None
+    """Folder to make; by default the name."""
+    quiet: bool = False
+    """No progress bar."""
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Fetch one data set."""
-    from bilevelmorph.volumes.fetch import fetch
+    from bilevelmorph.datasets.fetch import fetch
 
     folder = options.out or options.name
     content = fetch(options.name, folder, options.quiet)

@@ -2,56 +2,80 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from bilevelmorph.checks import positive
+from tyro.conf import arg
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """VoxelMorph's flags."""
-    add = parser.add_argument
-    add("--moving", required=True, help="image to be moved")
-    add("--fixed", required=True, help="image that stays")
-    add("--moved", required=True, help="where to write the moved image (nii, nii.gz, npz)")
-    add("--warp", help="where to write the displacement")
-    add("--model", help="bundled model or .keras file to begin from; without one from no displacement")
-    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
-    add("-g", "--gpu", default="0", help="GPU number; -1 for the CPU")
-    add("--steps", type=int, default=200, help="iterations")
-    add("--lr", type=float, default=5e-5, help="of Adam; times --multiplier it is in voxels of the velocity")
-    add("--multiplier", type=float, default=1000.0, help="of --lr")
-    add("--int-steps", type=int, default=7, help="integration steps, without a model")
-    add("--int-downsize", type=int, default=2, help="how much coarser the velocity is, without a model")
-    add("--image-loss", choices=("mse", "ncc", "mind", "nmi"), default="mse", help="similarity")
-    add("--window", type=int, default=9, help="ncc: window in voxels")
-    add("--lambda", dest="lambda_weight", type=float, default=0.01, help="weight of regularity")
+from bilevelmorph.cli.options import Affine, Gpu
+from bilevelmorph.config.flags import File
+from bilevelmorph.errors import positive
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Options:
+    """One pair.
+
+    >>> Options("a.nii.gz", "b.nii.gz", "moved.nii.gz").steps
+    200
+    """
+
+    moving: str
+    """Image to be moved."""
+    fixed: str
+    """Image that stays."""
+    moved: str
+    """Where to write the moved image (nii, nii.gz, npz)."""
+    warp: File = None
+    """Where to write the displacement."""
+    model: Annotated[str | None, arg(metavar="MODEL")] = None
+    """Bundled model or .keras file to begin from; without one, from no displacement."""
+    affine: Affine = "none"
+    """Linear alignment first."""
+    gpu: Gpu = "0"
+    """GPU number; -1 for the CPU."""
+    steps: int = 200
+    """Iterations."""
+    lr: float = 5e-5
+    """Of Adam; times --multiplier it is in voxels of the velocity."""
+    multiplier: float = 1000.0
+    """Of --lr."""
+    int_steps: int = 7
+    """Integration steps, without a model."""
+    int_downsize: int = 2
+    """How much coarser the velocity is, without a model."""
+    image_loss: str = "mse"
+    """Similarity: mse, ncc, mind, nmi, or your own as package.module:Name."""
+    window: int = 9
+    """Of ncc, in voxels."""
+    lambda_weight: Annotated[float, arg(name="lambda")] = 0.01
+    """Weight of the regularity."""
+
+
+def run(options: Options) -> None:
     """Fit one pair."""
-    positive("--steps", options.steps, whole=True)
-    positive("--lr", options.lr)
-    positive("--multiplier", options.multiplier)
-    positive("--lambda", options.lambda_weight, zero=True)
-    positive("--int-steps", options.int_steps, zero=True, whole=True)
-    positive("--int-downsize", options.int_downsize, whole=True)
-    from bilevelmorph.report.outputs import Outputs
-    from bilevelmorph.volumes.files import load_volume
+    positive("steps", options.steps, whole=True)
+    positive("lr", options.lr)
+    positive("multiplier", options.multiplier)
+    positive("lambda_weight", options.lambda_weight, zero=True)
+    positive("int-steps", options.int_steps, zero=True, whole=True)
+    positive("int-downsize", options.int_downsize, whole=True)
+    from bilevelmorph.io.volumes import load_volume
+    from bilevelmorph.registration.output_paths import OutputPaths
 
-    outputs = Outputs(moved=options.moved, warp=options.warp)
+    outputs = OutputPaths(moved=options.moved, warp=options.warp)
     outputs.check()
     moving, fixed = load_volume(options.moving), load_volume(options.fixed)
 
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)
-    from bilevelmorph.inference.models import load_model
-    from bilevelmorph.inference.register import Registrar
-    from bilevelmorph.networks.still_network import StillNetwork
+    from bilevelmorph.models import load_model
+    from bilevelmorph.networks.identity_network import IdentityNetwork
+    from bilevelmorph.registration.registrar import Registrar
 
     network: Any = load_model(options.model) if options.model else None
-    network = network or StillNetwork(fixed.ndims, options.int_downsize, options.int_steps)
+    network = network or IdentityNetwork(fixed.ndims, options.int_downsize, options.int_steps)
     network.objective = {
         "similarity": options.image_loss,
         "width": options.window,
@@ -60,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     rate = options.lr * options.multiplier
     registrar = Registrar(network, options.affine, instance_steps=options.steps, instance_rate=rate)
     result = registrar(moving, fixed)
-    outputs.write(result, moving, fixed)
+    outputs.write(result)
     report = result.report
     print(f"local correlation {report['similarity_before']:.3f} -> {report['similarity_after']:.3f}")
     print(

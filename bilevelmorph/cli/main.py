@@ -7,8 +7,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.errors import InputError
 
 COMMANDS = {
     "register": "align one volume with another",
@@ -26,8 +27,8 @@ COMMANDS = {
 }
 
 
-def command_module(name: str):
-    """The module of a command."""
+def command_module(name: str) -> ModuleType:
+    """The module of a command: its `Options`, and `run` which takes them."""
     return importlib.import_module("bilevelmorph.cli." + name.replace("-", "_"))
 
 
@@ -37,20 +38,16 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     Returns:
         The exit status: 0, 1 (ran, with failures), 2 (a user's mistake), 130 (interrupted).
     """
+    from bilevelmorph.cli.parsing import parse
+    from bilevelmorph.config.flags import flags_of
+
     module = command_module(name)
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=module.__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    module.add_arguments(parser)
-    options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        options = parse(module.Options, arguments, prog, module.__doc__)
         return module.run(options) or 0
     except InputError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        print(f"{prog}: error: {error.message(flags_of(module.Options))}", file=sys.stderr)
     except (ImportError, OSError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
     except Exception as error:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+from typing import Annotated
 
-from bilevelmorph.checks import fail
+import tyro
+from tyro.conf import arg
+
+from bilevelmorph.errors import fail
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All flags."""
-    parser.add_argument("name", nargs="?", help="show this model's card")
+@dataclass(frozen=True)
+class Options:
+    """Which model.
+
+    >>> Options().name is None
+    True
+    """
+
+    name: Annotated[tyro.conf.Positional[str | None], arg(metavar="NAME")] = None
+    """Show this model's card."""
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Print."""
-    from bilevelmorph.inference.models import DEFAULT, bundled_models
+    from bilevelmorph.models.bundled import DEFAULT, bundled_models
 
     models = bundled_models()
     if not models:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bilevelmorph.checks import fail
-from bilevelmorph.cli.flags import WARP_FORMATS
+from bilevelmorph.cli.options import ModelOptions, WarpFormat
+from bilevelmorph.config.flags import File, Folder
+from bilevelmorph.errors import argument, fail
 
 _LINES = {
     "similarity_before": "local correlation before  {:.3f}",
@@ -19,76 +20,110 @@ _LINES = {
     "seconds_a_step": "a refinement step         {:.3f} s",
     "seconds": "time                      {:.1f} s",
 }
-# Flags of one pair, which has names of its own; a cohort's outputs are named by their pairs.
-_IN = ("moving", "fixed", "moving_seg", "fixed_mask")
-_OUT = ("moved", "moved_seg", "warp", "inverse_warp", "affine_file", "jacobian", "uncertainty", "figure")
 WORKERS = 2
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """VoxelMorph's flags, and ours."""
-    add = parser.add_argument_group("one pair").add_argument
-    add("--moving", help="image to be moved (nii, nii.gz, mgz, npy, npz)")
-    add("--fixed", help="image that stays; gives the output's grid and header")
-    add("--moved", help="where to write the moved image (nii, nii.gz, npz)")
-    add("--warp", help="where to write the displacement, affine part included (nii, nii.gz, npz)")
-    add("--inverse-warp", help="where to write the inverse displacement, on the moving grid")
-    add("--affine-file", help="where to write the linear part for ITK and ANTs (txt, mat, tfm)")
-    add("--jacobian", help="where to write the determinant of the Jacobian, on the fixed grid")
-    add("--uncertainty", help="where to write it, s.d. of the displacement in mm (default: beside --moved)")
-    add("--moving-seg", help="label map to be moved along")
-    add("--moved-seg", help="where to write it")
-    add("--fixed-mask", help="mask on the fixed grid: affine step and report look inside only")
-    add("--figure", help="where to write a picture (png)")
+@dataclass(frozen=True)
+class PairOptions:
+    """Files of one pair.
 
-    add = parser.add_argument_group("many pairs").add_argument
-    add("--pairs", help="CSV with the header moving,fixed[,moving_seg,fixed_seg]; needs --out")
-    add("--workers", type=int, default=WORKERS, help="processes on this machine")
-    add("--scheduler", help="address of a running Dask scheduler, whose workers are used instead")
+    >>> PairOptions(moving="a.nii.gz", fixed="b.nii.gz", moved="moved.nii.gz").figure is None
+    True
+    """
 
-    add = parser.add_argument_group("both").add_argument
-    add(
-        "--out",
-        help="folder for moved image, warp, Jacobian, report and figure (of many pairs: of doubtful ones)",
-    )
-    add("--bids", action="store_true", help="name what lies in --out as BIDS derivatives")
-    add("--warp-format", choices=WARP_FORMATS, default="voxelmorph", help="voxels, or as ITK, ANTs, Slicer")
-    add("--model", default="general", help="bundled model, .keras file, or VoxelMorph's .h5")
-    add("--affine", choices=("none", "rigid", "affine"), default="none", help="linear alignment first")
-    add("--start", choices=("header", "centre"), help="initial placement (default: as the model was trained)")
-    add("--instance-steps", type=int, default=0, help="iterations that refine each pair after the model")
-    add("--samples", type=int, default=0, help="draws of a probabilistic model for a map of uncertainty")
-    add("-g", "--gpu", default="0", help="GPU number; -1 for the CPU")
-    add("--quiet", action="store_true", help="no progress bar")
+    moving: File = None
+    """Image to be moved (nii, nii.gz, mgz, npy, npz)."""
+    fixed: File = None
+    """Image that stays; gives the output's grid and header."""
+    moved: File = None
+    """Where to write the moved image (nii, nii.gz, npz)."""
+    warp: File = None
+    """Where to write the displacement, affine part included (nii, nii.gz, npz)."""
+    inverse_warp: File = None
+    """Where to write the inverse displacement, on the moving grid."""
+    affine_file: File = None
+    """Where to write the linear part for ITK and ANTs (txt, mat, tfm)."""
+    jacobian: File = None
+    """Where to write the determinant of the Jacobian, on the fixed grid."""
+    uncertainty: File = None
+    """Where to write the standard deviation of the displacement in mm; by default beside --moved."""
+    moving_seg: File = None
+    """Label map to be moved along."""
+    moved_seg: File = None
+    """Where to write it."""
+    fixed_mask: File = None
+    """Mask on the fixed grid: affine step and report look inside only."""
+    figure: File = None
+    """Where to write a picture (png)."""
 
 
-def run(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class BatchOptions:
+    """Many pairs.
+
+    >>> BatchOptions().workers
+    2
+    """
+
+    pairs: File = None
+    """CSV with the header moving,fixed[,moving_seg,fixed_seg]; needs --out."""
+    workers: int = WORKERS
+    """Processes on this machine."""
+    scheduler: File = None
+    """Address of a running Dask scheduler, whose workers are used instead."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is registered.
+
+    >>> Options().warp_format
+    'voxelmorph'
+    """
+
+    pair: PairOptions = field(default_factory=PairOptions)
+    """One pair."""
+    batch: BatchOptions = field(default_factory=BatchOptions)
+    """Many pairs."""
+    out: Folder = None
+    """Folder for moved image, warp, Jacobian, report and figure (of many pairs: of doubtful ones)."""
+    bids: bool = False
+    """Name the files in --out as BIDS derivatives."""
+    warp_format: WarpFormat = "voxelmorph"
+    """Voxels, or as ITK, ANTs and 3D Slicer read them."""
+    quiet: bool = False
+    """No progress bar."""
+    registration: ModelOptions = field(default_factory=ModelOptions)
+    """Registration."""
+
+
+def run(options: Options) -> int:
     """Register one pair, or all of a list."""
     if options.bids and not options.out:
-        raise fail("--bids", "no --out", "--out DIR beside it")
+        raise fail("bids", f"no {argument('out')}", f"{argument('out', 'DIR')} beside it")
     if options.out and Path(options.out).is_file():
-        raise fail("--out", f"the file {options.out}", "a folder")
-    return _many(options) if options.pairs else _one(options)
+        raise fail("out", f"the file {options.out}", "a folder")
+    return _many(options) if options.batch.pairs else _one(options)
 
 
-def _many(options: argparse.Namespace) -> int:
-    given = ["--" + n.replace("_", "-") for n in (*_IN, *_OUT) if getattr(options, n)]
+def _many(options: Options) -> int:
+    given = [name for name, value in vars(options.pair).items() if value]
     if given:
-        raise fail("--pairs", f"{given[0]} beside it", "one of the two")
+        raise fail("pairs", f"{argument(given[0])} beside it", "one of the two")
     if not options.out:
-        raise fail("--pairs", "no --out", "--out DIR beside it")
-    from bilevelmorph.report.cohort import register_cohort
-    from bilevelmorph.volumes.pairs import read_csv
+        raise fail("pairs", f"no {argument('out')}", f"{argument('out', 'DIR')} beside it")
+    from bilevelmorph.datasets.pairs import read_csv
+    from bilevelmorph.registration.batch import register_batch
 
-    pairs = read_csv(options.pairs)
+    pairs = read_csv(str(options.batch.pairs))
     if options.bids:
-        from bilevelmorph.volumes.bids import BidsName, describe_dataset
+        from bilevelmorph.io.bids import BidsName, describe_dataset
 
         for pair in pairs:
             BidsName.of(pair.moving.image)
-    names = ("model", "affine", "start", "instance_steps", "samples", "warp_format", "bids", "gpu")
-    settings = {n: getattr(options, n) for n in names}
-    found = register_cohort(pairs, settings, options.out, options.workers, options.scheduler, options.quiet)
+    settings = {**vars(options.registration), "warp_format": options.warp_format, "bids": options.bids}
+    batch = options.batch
+    found = register_batch(pairs, settings, options.out, batch.workers, batch.scheduler, options.quiet)
     if options.bids:
         from bilevelmorph import __version__
 
@@ -101,62 +136,68 @@ def _many(options: argparse.Namespace) -> int:
     return 1 if found.failed else 0
 
 
-def _check_one(options: argparse.Namespace) -> None:
+def _check_one(options: Options) -> None:
     """Refuse what one pair cannot be registered by."""
-    if options.scheduler or options.workers != WORKERS:
-        flag = "--scheduler" if options.scheduler else "--workers"
-        raise fail(flag, "one pair", "--pairs FILE beside it")
+    pair, batch = options.pair, options.batch
+    if batch.scheduler or batch.workers != WORKERS:
+        name = "scheduler" if batch.scheduler else "workers"
+        raise fail(name, "one pair", f"{argument('pairs', 'FILE')} beside it")
     for name in ("moving", "fixed"):
-        if not getattr(options, name):
-            raise fail(f"--{name}", "nothing", "an image", "or --pairs FILE for many")
-    if not options.moved and not options.out:
-        raise fail("--moved", "nothing", "where to write the moved image", "or --out DIR for all there is")
-    if not options.out and bool(options.moving_seg) != bool(options.moved_seg):
-        raise fail("--moving-seg and --moved-seg", "one of them", "both or neither")
-    if options.uncertainty and not options.samples:
-        raise fail("--uncertainty", "no --samples", "--samples N beside it, such as --samples 16")
+        if not getattr(pair, name):
+            raise fail(name, "nothing", "an image", f"or {argument('pairs', 'FILE')} for many")
+    if not pair.moved and not options.out:
+        fix = f"or {argument('out', 'DIR')} for all there is"
+        raise fail("moved", "nothing", "where to write the moved image", fix)
+    if not options.out and bool(pair.moving_seg) != bool(pair.moved_seg):
+        both = f"{argument('moving_seg')} and {argument('moved_seg')}"
+        raise fail(both, "one of them", "both or neither")
+    if pair.uncertainty and not options.registration.mc_samples:
+        name = argument("mc_samples")
+        raise fail("uncertainty", f"no {name}", f"{name} beside it, such as {argument('mc_samples', 16)}")
 
 
-def _one(options: argparse.Namespace) -> int:
+def _one(options: Options) -> int:
     _check_one(options)
-    from bilevelmorph.report.outputs import Outputs
-    from bilevelmorph.volumes.files import load_volume
-    from bilevelmorph.volumes.tables import write_json
+    pair, chosen = options.pair, options.registration
+    from bilevelmorph.io.json import write_json
+    from bilevelmorph.io.volumes import load_volume
+    from bilevelmorph.registration.output_paths import OutputPaths
 
-    names = {f.name for f in dataclasses.fields(Outputs)}
-    wanted: dict[str, Any] = {k: v for k, v in vars(options).items() if k in names and v}
-    outputs = Outputs(**wanted)
+    names = {f.name for f in dataclasses.fields(OutputPaths)}
+    wanted: dict[str, Any] = {k: v for k, v in vars(pair).items() if k in names and v}
+    wanted["warp_format"] = options.warp_format
+    outputs = OutputPaths(**wanted)
     outputs.check()
-    moving, fixed = load_volume(options.moving), load_volume(options.fixed)
-    seg = load_volume(options.moving_seg, "labels") if options.moving_seg else None
+    moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
+    seg = load_volume(pair.moving_seg, "labels") if pair.moving_seg else None
     if seg is not None and seg.shape != moving.shape:
-        raise fail(options.moving_seg, f"shape {seg.shape}", f"that of {options.moving}, {moving.shape}")
-    mask = load_volume(options.fixed_mask, "labels") if options.fixed_mask else None
+        raise fail(str(pair.moving_seg), f"shape {seg.shape}", f"that of {pair.moving}, {moving.shape}")
+    mask = load_volume(pair.fixed_mask, "labels") if pair.fixed_mask else None
 
     from bilevelmorph.devices import choose_gpu
 
-    choose_gpu(options.gpu)
-    from bilevelmorph.inference.register import Registrar
+    choose_gpu(chosen.gpu)
+    from bilevelmorph.registration.registrar import Registrar
 
     registrar = Registrar(
-        options.model,
-        options.affine,
-        options.start,
-        instance_steps=options.instance_steps,
-        samples=options.samples,
+        chosen.model,
+        chosen.affine,
+        chosen.init,
+        instance_steps=chosen.instance_steps,
+        mc_samples=chosen.mc_samples,
     )
     if options.out:
-        kinds = {"bids": options.bids, "seg": seg is not None, "samples": bool(options.samples)}
-        usual = Outputs.in_folder(
-            options.out, options.moving, options.fixed, warp_format=options.warp_format, **kinds
+        kinds = {"bids": options.bids, "seg": seg is not None, "uncertainty": bool(chosen.mc_samples)}
+        usual = OutputPaths.in_folder(
+            options.out, str(pair.moving), str(pair.fixed), warp_format=options.warp_format, **kinds
         )
         outputs = dataclasses.replace(usual, **wanted)
-    elif options.samples and not outputs.uncertainty:
-        outputs = dataclasses.replace(outputs, uncertainty=beside(options.moved, "uncertainty"))
-    result = registrar(moving, fixed, mask, inverse=bool(options.inverse_warp))
-    outputs.write(result, moving, fixed, seg, registrar.start)
+    elif chosen.mc_samples and not outputs.uncertainty:
+        outputs = dataclasses.replace(outputs, uncertainty=beside(str(pair.moved), "uncertainty"))
+    result = registrar(moving, fixed, mask, inverse=bool(pair.inverse_warp))
+    outputs.write(result, seg)
     if options.out:
-        report = {"moving": options.moving, "fixed": options.fixed, **result.report}
+        report = {"moving": pair.moving, "fixed": pair.fixed, **result.report}
         write_json(_report_path(options), report | {"warnings": result.warnings})
     for key, line in _LINES.items():
         if key in result.report:
@@ -166,14 +207,16 @@ def _one(options: argparse.Namespace) -> int:
     return 0
 
 
-def _report_path(options: argparse.Namespace) -> Path:
+def _report_path(options: Options) -> Path:
+    out = str(options.out)
     if not options.bids:
-        return Path(options.out, "report.json")
+        return Path(out, "report.json")
     from bilevelmorph import __version__
-    from bilevelmorph.volumes.bids import bids_folder, bids_names, describe_dataset
+    from bilevelmorph.io.bids import bids_folder, bids_names, describe_dataset
 
-    describe_dataset(options.out, __version__)
-    return bids_folder(options.out, options.moving) / bids_names(options.moving, options.fixed)["report"]
+    describe_dataset(out, __version__)
+    moving, fixed = str(options.pair.moving), str(options.pair.fixed)
+    return bids_folder(out, moving) / bids_names(moving, fixed)["report"]
 
 
 def beside(path: str, word: str) -> str:

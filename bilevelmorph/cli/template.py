@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from bilevelmorph.cli.flags import (
-    data_flags,
-    network_flags,
-    objective_flags,
-    optimisation_flags,
-    run_flags,
-)
-from bilevelmorph.config import TrainingConfig
+from tyro.conf import arg
 
-_DATA = ("--img-list", "--img-prefix", "--img-suffix", "--data", "--multichannel", "--shape", "--spacing")
-_OPTIMISATION = (
-    "--batch-size",
-    "--epochs",
-    "--steps-per-epoch",
-    "--load-weights",
-    "--initial-epoch",
-    "--resume",
-    "--lr",
-    "--lr-schedule",
-    "--clip-norm",
-)
+from bilevelmorph.config import TemplateConfig
+from bilevelmorph.config.flags import File
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """VoxelMorph's flags, and those of training."""
-    d = TrainingConfig()
-    data_flags(parser, d, (*_DATA, "--percentiles"))
-    add = parser.add_argument_group("template").add_argument
-    add("--init-template", help="image to begin with (default: the mean of the first hundred scans)")
-    add(
-        "--image-loss-weight",
-        type=float,
-        default=0.5,
-        help="share of the similarity on the side of the scans",
-    )
-    add("--mean-loss-weight", type=float, default=1.0, help="weight of the squared mean displacement")
-    run_flags(parser, d)
-    optimisation_flags(parser, d, _OPTIMISATION)
-    network_flags(parser, d)
-    objective_flags(parser, d, ("--image-loss", "--window", "--regularity", "--lambda"))
+@dataclass(frozen=True)
+class Options:
+    """A template.
+
+    >>> Options().template.mean_loss_weight
+    1.0
+    """
+
+    config_file: Annotated[File, arg(name="config")] = None
+    """YAML or JSON of options; flags beside it take precedence."""
+    quiet: bool = False
+    """No progress bars."""
+    template: TemplateConfig = field(default_factory=TemplateConfig)
+    """Template."""
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Make a template."""
-    values = {k: v for k, v in vars(options).items() if k != "quiet"}
+    config = options.template
     from bilevelmorph.devices import choose_gpu, use_threads
 
-    choose_gpu(options.gpu)
-    use_threads(options.threads)
-    from bilevelmorph.training.template import TemplateConfig, make_template
+    choose_gpu(config.device.gpu)
+    use_threads(config.device.threads)
+    from bilevelmorph.training.template import make_template
 
-    make_template(TemplateConfig.from_dict(values, "flags"), options.quiet)
-    print(f"{options.model_dir}/template.nii.gz; checkpoints and log beside it")
+    make_template(config, options.quiet)
+    print(f"{config.output.model_dir}/template.nii.gz; checkpoints and log beside it")

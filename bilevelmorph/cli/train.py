@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from bilevelmorph.checks import fail
-from bilevelmorph.cli.flags import (
-    bilevel_flags,
-    data_flags,
-    network_flags,
-    objective_flags,
-    optimisation_flags,
-    run_flags,
-)
+from tyro.conf import arg
+
 from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config.flags import File
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every flag; the destinations are the fields of `TrainingConfig`."""
-    for add_flags in (
-        data_flags,
-        run_flags,
-        optimisation_flags,
-        network_flags,
-        objective_flags,
-        bilevel_flags,
-    ):
-        add_flags(parser, TrainingConfig())
+@dataclass(frozen=True)
+class Options:
+    """A training run.
+
+    >>> Options().training.schedule.epochs
+    1500
+    """
+
+    config_file: Annotated[File, arg(name="config")] = None
+    """YAML or JSON of options, such as the config.json of a run; flags beside it take precedence."""
+    quiet: bool = False
+    """No progress bars."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-def config_of(options: argparse.Namespace) -> TrainingConfig:
-    """The run that the flags ask for."""
-    values = {k: v for k, v in vars(options).items() if k != "quiet"}
-    if values["threads"] < 0:
-        raise fail("--threads", values["threads"], "0 or more")
-    return TrainingConfig.from_dict(values, "flags")
-
-
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Train."""
-    config = config_of(options)
+    config = options.training
     from bilevelmorph.devices import choose_gpu, use_threads
+    from bilevelmorph.errors import positive
 
-    choose_gpu(config.gpu)
-    use_threads(config.threads)
+    positive("threads", config.device.threads, zero=True, whole=True)
+    choose_gpu(config.device.gpu)
+    use_threads(config.device.threads)
     from bilevelmorph.training.run import train
 
     train(config, options.quiet)
-    table = Path(config.model_dir) / "weights.csv"
-    if config.bilevel and table.is_file():
-        from bilevelmorph.report.trajectories import trajectory_figure
+    table = Path(config.output.model_dir) / "weights.csv"
+    if config.bilevel.enabled and table.is_file():
+        from bilevelmorph.report.trajectory_figure import trajectory_figure
 
         trajectory_figure(table.with_name("weights.png"), {"": table})
         print(f"trajectories of the loss weights: {table.with_name('weights.png')}")
-    print(f"checkpoints, log and configuration are in {config.model_dir}")
+    print(f"checkpoints, log and configuration are in {config.output.model_dir}")

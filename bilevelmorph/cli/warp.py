@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from tyro.conf import arg
 
-from bilevelmorph.checks import fail
-from bilevelmorph.cli.flags import WARP_FORMATS
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """VoxelMorph's flags, and ours."""
-    add = parser.add_argument
-    add("--moving", required=True, help="image or label map to be moved")
-    add("--warp", required=True, help="displacement that `register`, ITK or ANTs wrote")
-    add("--moved", required=True, help="where to write the result (nii, nii.gz, npz)")
-    add(
-        "--kind",
-        choices=("auto", "image", "labels"),
-        default="auto",
-        help="what the file holds; auto takes integers with at most 512 values for labels",
-    )
-    add(
-        "--warp-format",
-        choices=("auto", *WARP_FORMATS),
-        default="auto",
-        help="form of the warp: voxels, or millimetres as of ITK and ANTs; auto tells by its axes",
-    )
-    add("--interp", choices=("linear", "nearest"), help="overrides what the kind decides")
-    add("-g", "--gpu", default="0", help="accepted for VoxelMorph's sake; warping a file runs on the CPU")
+from bilevelmorph.cli.options import Gpu
+from bilevelmorph.errors import argument, fail
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What is warped.
+
+    >>> Options("a.nii.gz", "warp.nii.gz", "moved.nii.gz").kind
+    'auto'
+    """
+
+    moving: str
+    """Image or label map to be moved."""
+    warp: str
+    """Displacement that `register`, ITK or ANTs wrote."""
+    moved: str
+    """Where to write the result (nii, nii.gz, npz)."""
+    kind: Literal["auto", "image", "labels"] = "auto"
+    """What the file holds; auto takes integers with at most 512 values for labels."""
+    warp_format: Literal["auto", "voxelmorph", "itk"] = "auto"
+    """Form of the warp: voxels, or millimetres as of ITK and ANTs; auto tells by its axes."""
+    interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
+    """Overrides what the kind decides."""
+    gpu: Gpu = "0"
+    """Accepted for VoxelMorph's sake; warping a file runs on the CPU."""
+
+
+def run(options: Options) -> None:
     """Warp one file; its dtype is kept."""
-    from bilevelmorph.volumes.files import load_voxels, save_volume
-    from bilevelmorph.volumes.geometry import outside_of, targets_of, warp_volume
-    from bilevelmorph.volumes.volume import Volume
-    from bilevelmorph.volumes.warps import load_warp
+    from bilevelmorph.data.geometry import outside_of, targets_of, warp_volume
+    from bilevelmorph.data.volume import Volume
+    from bilevelmorph.io.volumes import load_voxels, save_volume
+    from bilevelmorph.io.warps import load_warp
 
     raw = load_voxels(options.moving)
     displacement, grid = load_warp(options.warp, options.warp_format, raw)
@@ -50,8 +54,8 @@ def run(options: argparse.Namespace) -> None:
         kind = "labels" if options.interp == "nearest" else "image"
     moved = warp_volume(Volume(raw.data, raw.affine, kind, raw.name), displacement, grid)
     if outside_of(raw.shape, targets_of(displacement, grid, raw.affine)).all():
-        mend = f"is {options.warp} for another image, or of another form (--warp-format)?"
-        raise fail(options.warp, f"displacements that all lead out of {options.moving}", "its own warp", mend)
+        fix = f"is {options.warp} for another image, or of another form ({argument('warp_format')})?"
+        raise fail(options.warp, f"displacements that all lead out of {options.moving}", "its own warp", fix)
     data = moved.data
     if kind == "image" and np.issubdtype(raw.data.dtype, np.integer):
         limits = np.iinfo(raw.data.dtype)

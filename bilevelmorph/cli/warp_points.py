@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All flags."""
-    add = parser.add_argument
-    add(
-        "--points",
-        required=True,
-        help="CSV with the header x,y,z: millimetres in the world of the fixed image",
-    )
-    add("--warp", required=True, help="displacement that `register` wrote")
-    add("--moved", required=True, help="where to write the moved points (CSV)")
-    add("--space", choices=("ras", "lps"), default="ras", help="axes of the coordinates: NIfTI's or ITK's")
+@dataclass(frozen=True)
+class Options:
+    """Points and a warp.
+
+    >>> Options("fixed.csv", "warp.nii.gz", "moving.csv").space
+    'ras'
+    """
+
+    points: str
+    """CSV with the header x,y,z: millimetres in the world of the fixed image."""
+    warp: str
+    """Displacement that `register` wrote."""
+    moved: str
+    """Where to write the moved points (CSV)."""
+    space: Literal["ras", "lps"] = "ras"
+    """Axes of the coordinates: NIfTI's or ITK's."""
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Warp one CSV file; further columns are kept."""
-    from bilevelmorph.volumes.points import AXES, read_points
-    from bilevelmorph.volumes.tables import write_csv
-    from bilevelmorph.volumes.warps import load_warp, warp_points
+    from bilevelmorph.io.csv import write_csv
+    from bilevelmorph.io.points import AXES, read_points
+    from bilevelmorph.io.warps import load_warp, warp_points
 
     displacement, grid = load_warp(options.warp)
     points, rows = read_points(options.points, displacement.shape[-1])

@@ -6,8 +6,8 @@ from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.compose_transform import ComposeTransform
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
+from bilevelmorph.layers.film import FiLM
 from bilevelmorph.layers.mixed_op import MixedOp
-from bilevelmorph.layers.modulation import Modulation
 from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.layers.regularization import Regularization
@@ -20,8 +20,8 @@ __all__ = [
     "ComposeTransform",
     "DataMatching",
     "FeatureEncoder",
+    "FiLM",
     "MixedOp",
-    "Modulation",
     "ProbabilisticEncoder",
     "Propagation",
     "Regularization",

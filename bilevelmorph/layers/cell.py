@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.errors import fail, positive
 from bilevelmorph.layers.mixed_op import OPERATIONS, MixedOp
 
 
@@ -67,7 +67,9 @@ class Cell(keras.layers.Layer):
             count = (len(self.choices),)
             self.depth = self.add_weight(name="depth", shape=count, initializer="zeros", trainable=False)
             start = keras.initializers.Constant(self.temperature)
-            self.heat = self.add_weight(name="temperature", shape=(), initializer=start, trainable=False)
+            self.softmax_temperature = self.add_weight(
+                name="temperature", shape=(), initializer=start, trainable=False
+            )
         self.built = True
 
     @property
@@ -75,7 +77,7 @@ class Cell(keras.layers.Layer):
         """That the cell ends after each layer, float32."""
         if not self.searched:
             return tf.one_hot(len(self.choices) - 1, len(self.choices))
-        return tf.nn.softmax(tf.cast(self.depth, tf.float32) / tf.cast(self.heat, tf.float32))
+        return tf.nn.softmax(tf.cast(self.depth, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         outputs = []

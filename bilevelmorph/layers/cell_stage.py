@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import positive
+from bilevelmorph.errors import positive
+from bilevelmorph.layers.bernoulli_gate import BernoulliGate
 from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.convolution import convolution, small_normal
+from bilevelmorph.layers.film import FiLM
 from bilevelmorph.layers.gated_sum import GatedSum
-from bilevelmorph.layers.gates import Gates
-from bilevelmorph.layers.modulation import Modulation
 from bilevelmorph.layers.propagation import Propagation
-from bilevelmorph.ops.matching import match_cost, soft_argmin
+from bilevelmorph.ops.matching import cost_volume, soft_argmin
 from bilevelmorph.ops.warping import warp
 
 
@@ -35,7 +35,7 @@ class CellStage(keras.layers.Layer):
         searched: Whether inputs, length, repetitions and the stage itself are searched.
         radius: Shifts at which the match cost is taken, at least 1.
         int_steps: Squarings.
-        conditions: Numbers that scale what the cell gives and the velocity; see `Modulation`.
+        conditions: Numbers that scale what the cell gives and the velocity; see `FiLM`.
         steps: How often it is done, at most where that is searched.
 
     Input: ``[fixed, moving, displacement]`` and, where it is among `names`, what
@@ -69,11 +69,11 @@ class CellStage(keras.layers.Layer):
         policy = self.dtype_policy
         self.feed = GatedSum(ndims, filters, names, searched, name="feed", dtype=policy)
         self.cell = Cell(ndims, filters, operations, deep=not searched, name="cell", dtype=policy)
-        self.gate = Gates(1, name="gate") if searched else None
-        self.again = Gates(self.steps - 1, name="again") if searched and self.steps > 1 else None
+        self.gate = BernoulliGate(1, name="gate") if searched else None
+        self.repeat = BernoulliGate(self.steps - 1, name="repeat") if searched and self.steps > 1 else None
         self.conditions = conditions
-        told = ("told_hidden", "told_velocity") if conditions else ()
-        self.modulations = [Modulation(conditions, name=name, dtype=policy) for name in told]
+        names_of = ("film_hidden", "film_velocity") if conditions else ()
+        self.modulations = [FiLM(conditions, name=name, dtype=policy) for name in names_of]
         self.head = convolution(
             ndims, ndims, active=False, initializer=small_normal(), name="head", dtype=policy
         )
@@ -104,16 +104,16 @@ class CellStage(keras.layers.Layer):
     @property
     def repetitions(self) -> tf.Tensor:
         """Those after the first that are expected, float32."""
-        if self.again is None:
+        if self.repeat is None:
             return tf.constant(self.steps - 1.0)
-        return tf.reduce_sum(self.again.probabilities)
+        return tf.reduce_sum(self.repeat.probabilities)
 
     def call(self, inputs: Any) -> list[tf.Tensor]:
         displacement, hidden, velocities = tf.cast(inputs[2], tf.float32), None, []
         for step in range(self.steps):
             velocity, found = self._velocity(inputs, displacement)
-            if step and self.again is not None:
-                opened = self.again()[step - 1]
+            if step and self.repeat is not None:
+                opened = self.repeat()[step - 1]
                 velocity *= opened
                 found = tf.where(opened > 0, found, hidden)
             velocities.append(velocity)
@@ -125,15 +125,15 @@ class CellStage(keras.layers.Layer):
         """Of one step, and what the cell gave for it."""
         fixed, moving = inputs[:2]
         moved = warp(moving, displacement)
-        cost = match_cost(fixed, moved, self.radius)
+        cost = cost_volume(fixed, moved, self.radius)
         given = {"features": tf.concat([fixed, moved, tf.cast(displacement, fixed.dtype)], -1), "cost": cost}
         if "coarser" in self.feed.names:
             given["coarser"] = inputs[3]
         hidden = self.cell(self.feed(given))
         if self.modulations:
             hidden = self.modulations[0]([hidden, inputs[-1]])
-        guide = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
-        velocity = self.head(hidden) + guide
+        argmin = soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
+        velocity = self.head(hidden) + argmin
         if self.modulations:
             velocity = self.modulations[1]([velocity, inputs[-1]])
         velocity = tf.cast(velocity, tf.float32)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail
+from bilevelmorph.errors import fail
 from bilevelmorph.ops.warping import compose
 
 

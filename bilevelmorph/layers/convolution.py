@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from bilevelmorph.checks import spatial_rank
+from bilevelmorph.errors import spatial_rank
 
 SLOPE = 0.2
 

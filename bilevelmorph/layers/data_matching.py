@@ -8,32 +8,33 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of
+from bilevelmorph.compat.renamed import renamed_keys
+from bilevelmorph.errors import fail, one_of
 from bilevelmorph.layers.convolution import convolution, small_normal
-from bilevelmorph.ops.matching import match_cost, matching_force, soft_argmin
+from bilevelmorph.ops.matching import cost_volume, demons_force, soft_argmin
 
-GUIDES = ("argmin", "gradient")
+ANALYTIC_STEPS = ("argmin", "gradient")
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class DataMatching(keras.layers.Layer):
     """Propose a velocity from how warped moving and fixed features differ: ``u = M(...)``.
 
-    The step is that of its guides, which come from the features by formula, plus
-    a correction by convolutions, which see the features, the match cost and the
-    guides.
+    The velocity is the sum of analytic steps, computed from the features in closed form,
+    and of a correction by convolutions, which see the features, the cost volume and
+    those steps.
 
     Args:
         ndims: 2 or 3.
-        widths: Filters of the hidden convolutions; empty for the guides alone.
+        widths: Filters of the hidden convolutions; empty for the analytic steps alone.
         radius: Shifts at which the match cost is taken, in voxels of the scale.
-        guides: Of ``"argmin"``, the shift of least match cost (a soft argmin of
+        analytic_steps: Of ``"argmin"``, the shift of least cost (a soft argmin of
             learned sharpness), and ``"gradient"``, the gradient step on the squared
             distance of the features (normalised, of learned length).
 
     Input: ``[fixed, moved, displacement]``: features ``[B, *S, C]`` twice and
     the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; at the
-    start nearly the sum of the guides.
+    start nearly the sum of the analytic steps.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -47,16 +48,16 @@ class DataMatching(keras.layers.Layer):
         ndims: int,
         widths: Sequence[int] = (48, 32, 16),
         radius: int = 0,
-        guides: Sequence[str] = (),
+        analytic_steps: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.ndims, self.widths, self.radius = ndims, list(widths), radius
-        self.guides = [one_of("guides", g, GUIDES) for g in guides]
-        if "argmin" in self.guides and radius == 0:
-            raise fail("radius", radius, "at least 1 for the guide argmin")
-        if not self.widths and not self.guides:
-            raise fail("widths", list(widths), "some filters, or a guide to do without them")
+        self.analytic_steps = [one_of("analytic_steps", s, ANALYTIC_STEPS) for s in analytic_steps]
+        if "argmin" in self.analytic_steps and radius == 0:
+            raise fail("radius", radius, "at least 1 for the analytic step argmin")
+        if not self.widths and not self.analytic_steps:
+            raise fail("widths", list(widths), "some filters, or an analytic step to do without them")
         self.hidden = [
             convolution(ndims, w, name=f"conv{i}", dtype=self.dtype_policy) for i, w in enumerate(self.widths)
         ]
@@ -68,11 +69,11 @@ class DataMatching(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         fixed = tuple(input_shape[0])
-        for guide, start in (("argmin", 2.0), ("gradient", 0.0)):
-            if guide in self.guides:
-                setattr(self, f"log_{guide}", self._scalar(f"log_{guide}", start))
-        guided = len(self.guides) * self.ndims
-        channels = guided + 2 * fixed[-1] + self.ndims + (2 * self.radius + 1) ** self.ndims
+        for step, start in (("argmin", 2.0), ("gradient", 0.0)):
+            if step in self.analytic_steps:
+                setattr(self, f"log_{step}", self._scalar(f"log_{step}", start))
+        analytic = len(self.analytic_steps) * self.ndims
+        channels = analytic + 2 * fixed[-1] + self.ndims + (2 * self.radius + 1) ** self.ndims
         shape = (*fixed[:-1], channels)
         for block in [*self.hidden, self.head]:
             if block is not None:
@@ -85,23 +86,27 @@ class DataMatching(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tf.Tensor:
         fixed, moved, displacement = inputs
-        cost = match_cost(fixed, moved, self.radius)
-        guides = [self._guide(g, fixed, moved, cost) for g in self.guides]
+        cost = cost_volume(fixed, moved, self.radius)
+        steps = [self._analytic_step(s, fixed, moved, cost) for s in self.analytic_steps]
         if self.head is None:
-            return tf.add_n(guides)
-        x = tf.concat([cost, fixed, moved, tf.cast(displacement, fixed.dtype), *guides], -1)
+            return tf.add_n(steps)
+        x = tf.concat([cost, fixed, moved, tf.cast(displacement, fixed.dtype), *steps], -1)
         for block in self.hidden:
             x = block(x)
-        return tf.add_n([self.head(x), *guides])
+        return tf.add_n([self.head(x), *steps])
 
-    def _guide(self, name: str, fixed: tf.Tensor, moved: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
+    def _analytic_step(self, name: str, fixed: tf.Tensor, moved: tf.Tensor, cost: tf.Tensor) -> tf.Tensor:
         if name == "argmin":
             return soft_argmin(cost, self.radius, self.ndims, tf.exp(self.log_argmin))
-        return tf.exp(self.log_gradient) * matching_force(fixed, moved)
+        return tf.exp(self.log_gradient) * demons_force(fixed, moved)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*tuple(input_shape[0])[:-1], self.ndims)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"ndims": self.ndims, "widths": self.widths, "radius": self.radius, "guides": self.guides}
-        return {**super().get_config(), **own}
+        own = {"ndims": self.ndims, "widths": self.widths, "radius": self.radius}
+        return {**super().get_config(), **own, "analytic_steps": self.analytic_steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DataMatching:
+        return cls(**renamed_keys(config, {"guides": "analytic_steps"}))

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of
+from bilevelmorph.errors import fail, one_of
 from bilevelmorph.layers.convolution import convolution
 from bilevelmorph.ops.descriptors import mind
-from bilevelmorph.ops.resizing import halve
+from bilevelmorph.ops.resizing import average_pool
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -79,7 +79,7 @@ class FeatureEncoder(keras.layers.Layer):
         return (image[0], *space, image[-1] * (1 + pairs))
 
     def _describe(self, image: tf.Tensor) -> tf.Tensor:
-        half = halve(image)
+        half = average_pool(image)
         exact = tf.cast(half, tf.float32)
         parts = [mind(exact[..., c : c + 1]) for c in range(image.shape[-1])]
         return tf.concat([half, *(tf.cast(p, half.dtype) for p in parts)], -1)

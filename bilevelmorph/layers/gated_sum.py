@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.errors import fail, one_of, positive
+from bilevelmorph.layers.bernoulli_gate import BernoulliGate
 from bilevelmorph.layers.convolution import convolution
-from bilevelmorph.layers.gates import Gates
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -43,7 +43,7 @@ class GatedSum(keras.layers.Layer):
             raise fail("names", list(names), "at least one, each once")
         self.ndims, self.filters = ndims, int(positive("filters", filters, whole=True))
         self.names, self.searched = list(names), searched
-        self.gates = Gates(len(self.names), name="gates") if searched else None
+        self.gates = BernoulliGate(len(self.names), name="gates") if searched else None
         self.projections = {
             name: convolution(ndims, filters, 1, active=False, name=name, dtype=self.dtype_policy)
             for name in self.names

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of, positive, spatial_rank
+from bilevelmorph.errors import fail, one_of, positive, spatial_rank
 from bilevelmorph.layers.convolution import SLOPE
 from bilevelmorph.ops.kernels import compose_separable, dilate, embed, identity_kernel
 
@@ -76,7 +76,7 @@ class MixedOp(keras.layers.Layer):
         if len(self.operations) > 1:
             count = (len(self.operations),)
             self.alpha = self.add_weight(name="alpha", shape=count, initializer="zeros", trainable=False)
-            self.heat = self.add_weight(
+            self.softmax_temperature = self.add_weight(
                 name="temperature",
                 shape=(),
                 initializer=keras.initializers.Constant(self.temperature),
@@ -130,7 +130,7 @@ class MixedOp(keras.layers.Layer):
         """Of the operations, ``[len(operations)]``, float32."""
         if len(self.operations) == 1:
             return tf.ones([1])
-        return tf.nn.softmax(tf.cast(self.alpha, tf.float32) / tf.cast(self.heat, tf.float32))
+        return tf.nn.softmax(tf.cast(self.alpha, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if len(self.operations) == 1:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail
+from bilevelmorph.errors import fail
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
 

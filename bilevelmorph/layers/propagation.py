@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import positive
+from bilevelmorph.compat.renamed import renamed_keys
+from bilevelmorph.errors import positive
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.regularization import Regularization
 from bilevelmorph.ops.integration import integrate
@@ -21,7 +22,7 @@ class Propagation(keras.layers.Layer):
 
     Args:
         ndims: 2 or 3.
-        matching, radius, guides: Of `DataMatching`.
+        matching, radius, analytic_steps: Of `DataMatching`.
         regularization: Filters of `Regularization` (dilations 1, 2, 4, ...);
             empty leaves the block out.
         int_steps: Squarings; 0 composes displacements without integration.
@@ -47,7 +48,7 @@ class Propagation(keras.layers.Layer):
         matching: Sequence[int] = (48, 32, 16),
         regularization: Sequence[int] = (48, 48, 32),
         radius: int = 0,
-        guides: Sequence[str] = (),
+        analytic_steps: Sequence[str] = (),
         int_steps: int = 7,
         steps: int = 1,
         shared: bool = True,
@@ -57,11 +58,11 @@ class Propagation(keras.layers.Layer):
         self.ndims, self.int_steps, self.shared = ndims, int_steps, shared
         self.steps = int(positive("steps", steps, whole=True))
         self.widths = [list(matching), list(regularization)]
-        self.radius, self.guides = radius, list(guides)
+        self.radius, self.analytic_steps = radius, list(analytic_steps)
         blocks = 1 if shared else self.steps
         policy = self.dtype_policy
         self.matching = [
-            DataMatching(ndims, matching, radius, guides, name=f"matching{i}", dtype=policy)
+            DataMatching(ndims, matching, radius, analytic_steps, name=f"matching{i}", dtype=policy)
             for i in range(blocks)
         ]
         dilations = [2**i for i in range(len(regularization))]
@@ -116,8 +117,12 @@ class Propagation(keras.layers.Layer):
             "matching": self.widths[0],
             "regularization": self.widths[1],
             "radius": self.radius,
-            "guides": self.guides,
+            "analytic_steps": self.analytic_steps,
             "int_steps": self.int_steps,
             "steps": self.steps,
             "shared": self.shared,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Propagation:
+        return cls(**renamed_keys(config, {"guides": "analytic_steps"}))

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of
+from bilevelmorph.compat.voxelmorph.import_hook import require
+from bilevelmorph.errors import fail, one_of
 from bilevelmorph.ops.grid import spatial_shape
 from bilevelmorph.ops.warping import affine_displacement, warp
-from bilevelmorph.vxm import require
 
 _Parent = require().layers.SpatialTransformer
 

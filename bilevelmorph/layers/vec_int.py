@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.compat.voxelmorph.import_hook import require
+from bilevelmorph.errors import fail, one_of, positive
 from bilevelmorph.ops.integration import integrate
-from bilevelmorph.vxm import require
 
 _Parent = require().layers.VecInt
 

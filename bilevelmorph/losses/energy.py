@@ -1,4 +1,4 @@
-"""The objective of registration: weighted similarity and regularity of a pair's fields."""
+"""The objective of registration: weighted similarity and regularity of a pair's deformation."""
 
 from __future__ import annotations
 
@@ -7,37 +7,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of, positive
-from bilevelmorph.losses.base import ImageLoss
+from bilevelmorph.errors import fail, positive
 from bilevelmorph.losses.dice import SoftDice
-from bilevelmorph.losses.end_point_error import EndPointError
-from bilevelmorph.losses.local_ncc import LocalNCC
-from bilevelmorph.losses.mind import MIND
-from bilevelmorph.losses.mse import MSE
-from bilevelmorph.losses.nmi import NMI
-from bilevelmorph.losses.regularity import bending, diffusion, folding
-from bilevelmorph.networks.fields import Fields
+from bilevelmorph.losses.regularity import diffusion, folding
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.ops.grid import crop, spatial_shape
-from bilevelmorph.ops.resizing import halve
+from bilevelmorph.ops.resizing import average_pool
 from bilevelmorph.ops.warping import warp
+from bilevelmorph.registry import LOSSES, REGULARIZERS, Registry
 
-SIMILARITIES = ("ncc", "mse", "mind", "nmi", "dice", "position")
 TERMS = ("similarity", "regularity", "folding", "kl", "feature_kl", "dice")
-REGULARITIES = {"diffusion": diffusion, "bending": bending}
-
-
-def make_similarity(name: str, width: int = 9, image_sigma: float = 1.0) -> ImageLoss:
-    """The similarity loss of a name.
-
-    >>> make_similarity("ncc", 5).width
-    5
-    """
-    one_of("image loss", name, SIMILARITIES)
-    if name == "ncc":
-        return LocalNCC(width)
-    if name == "mse":
-        return MSE(image_sigma)
-    return {"mind": MIND, "nmi": NMI, "dice": SoftDice, "position": EndPointError}[name]()
 
 
 class Energy:
@@ -46,11 +26,13 @@ class Energy:
     Weights are numbers or tensors, so that a trainer may tune them.
 
     Args:
-        similarity: ``"ncc"``, ``"mse"``, ``"mind"`` or ``"nmi"``; ``"dice"``
-            where the images are one-hot label maps, ``"position"`` where they
-            are maps of known positions.
+        similarity: A name of `bilevelmorph.registry.LOSSES` such as ``"ncc"``, a Keras
+            loss, a function of ``(fixed, moved)``, or ``"package.module:Name"``. ``"dice"``
+            is for images that are one-hot label maps, ``"position"`` for maps of known
+            positions.
         width: Window of the local correlation, in voxels of each scale.
-        regularity: ``"diffusion"`` or ``"bending"``, asked of every stage's velocity.
+        regularity: A name of `bilevelmorph.registry.REGULARIZERS`, a function of a
+            velocity, or ``"package.module:name"``; taken of every stage's velocity.
         weights: Of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
             (at the scale of a stage), ``regularity``, ``folding``, ``kl`` (of
             the velocity), ``feature_kl`` (of probabilistic features) and ``dice``
@@ -68,24 +50,24 @@ class Energy:
 
     def __init__(
         self,
-        similarity: str = "ncc",
+        similarity: Any = "ncc",
         width: int = 9,
-        regularity: str = "diffusion",
+        regularity: Any = "diffusion",
         weights: Mapping[str, Any] | None = None,
         bidir: bool = False,
         image_sigma: float = 1.0,
         kl_lambda: float = 10.0,
     ) -> None:
         self._config = {
-            "similarity": similarity,
+            "similarity": _serialised(LOSSES, similarity),
             "width": width,
-            "regularity": regularity,
+            "regularity": _serialised(REGULARIZERS, regularity),
             "bidir": bidir,
             "image_sigma": image_sigma,
             "kl_lambda": kl_lambda,
         }
-        self.similarity = make_similarity(similarity, width, image_sigma)
-        self.regularity = REGULARITIES[one_of("regularity", regularity, REGULARITIES)]
+        self.similarity = _component(LOSSES, similarity, width=width, image_sigma=image_sigma)
+        self.regularity = _component(REGULARIZERS, regularity)
         # Not copied: a `LossWeights` gives its present values at every look.
         self.weights = weights or {"similarity": 1.0, "regularity": 1.0}
         for name, weight in self.weights.items():
@@ -96,17 +78,66 @@ class Energy:
                 positive(f"weight of {name}", weight, zero=True)
         self.bidir, self.kl_lambda = bidir, kl_lambda
 
+    # Nothing of it is trained along with a network; see `bilevelmorph.training.objective.Objective`.
+    variables: Sequence[Any] = ()
+    state_variables: Sequence[Any] = ()
+
     def get_config(self) -> dict[str, Any]:
-        """What `Energy(**config)` makes again, the weights as they are now."""
+        """What `from_config` makes again, the weights as they are now."""
         return {**self._config, "weights": {k: float(v) for k, v in self.weights.items()}}
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Energy:
+        """The energy that a model was trained with.
+
+        Args:
+            config: As `get_config` gave it, out of a file perhaps: components of your
+                own are taken from modules that are imported already, and from no others.
+
+        Raises:
+            InputError: A component of a module that is not imported.
+        """
+        kept = dict(config)
+        for name, registry in (("similarity", LOSSES), ("regularity", REGULARIZERS)):
+            value = kept.get(name)
+            if isinstance(value, Mapping):
+                found = registry.find(value["identifier"], imported=True)
+                kept[name] = found.from_config(value["config"])
+            elif isinstance(value, str) and ":" in value:
+                kept[name] = registry.make(value, imported=True, **kept)
+        return cls(**kept)
+
+    def evaluate(
+        self, network: RegistrationNetwork, batch: Mapping[str, tf.Tensor], training: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """Every term of a batch of pairs, unweighted.
+
+        Args:
+            network: That deforms them.
+            batch: ``moving`` and ``fixed`` ``[B, *S, C]``, perhaps ``moving_labels`` and
+                ``fixed_labels`` ``[B, *S, K]``; what is compared instead of the images
+                is in ``moving_target`` and ``fixed_target``.
+            training: As in Keras.
+
+        Returns:
+            Scalars by name.
+        """
+        deformation = network.deform(batch["moving"], batch["fixed"], training=training)
+        moving, fixed = (batch.get(f"{side}_target", batch[side]) for side in ("moving", "fixed"))
+        labels = [batch[k] for k in ("moving_labels", "fixed_labels") if k in batch]
+        return self.terms(deformation, moving, fixed, labels or None)
+
     def terms(
-        self, fields: Fields, moving: tf.Tensor, fixed: tf.Tensor, labels: Sequence[tf.Tensor] | None = None
+        self,
+        deformation: Deformation,
+        moving: tf.Tensor,
+        fixed: tf.Tensor,
+        labels: Sequence[tf.Tensor] | None = None,
     ) -> dict[str, tf.Tensor]:
         """Every term that has a weight, unweighted.
 
         Args:
-            fields: Of a network for this pair.
+            deformation: Of a network for this pair.
             moving, fixed: ``[B, *S, C]``.
             labels: Of moving and fixed, one-hot ``[B, *S, K]``; for ``dice``.
 
@@ -114,29 +145,29 @@ class Energy:
             Scalars by name.
         """
         shape = spatial_shape(fixed)
-        displacement = crop(fields.displacement, shape)
+        displacement = crop(deformation.displacement, shape)
         out = {}
         if "similarity" in self.weights:
-            out["similarity"] = self.similarity(fixed, warp(moving, displacement, frozen=True))
+            out["similarity"] = self.similarity(fixed, warp(moving, displacement, stop_image_gradient=True))
         if self.bidir and "similarity" in out:
-            inverse = crop(fields.inverse(), shape)
-            back = self.similarity(moving, warp(fixed, inverse, frozen=True))
+            inverse = crop(deformation.inverse(), shape)
+            back = self.similarity(moving, warp(fixed, inverse, stop_image_gradient=True))
             out["similarity"] = (out["similarity"] + back) / 2
-        for scale, stage in zip(*self._stages(fields), strict=True):
+        for scale, stage in zip(*self._stages(deformation), strict=True):
             name = f"similarity_{scale}"
             if name in self.weights:
                 small_moving, small_fixed = (self._reduce(x, scale, stage) for x in (moving, fixed))
-                out[name] = self.similarity(small_fixed, warp(small_moving, stage, frozen=True))
+                out[name] = self.similarity(small_fixed, warp(small_moving, stage, stop_image_gradient=True))
         if "kl" in self.weights:
-            out["kl"] = kl_to_prior(fields.extra["flow_parameters"], self.kl_lambda)
+            out["kl"] = kl_to_prior(deformation.extra["flow_parameters"], self.kl_lambda)
         if "feature_kl" in self.weights:
-            parts = [kl_to_normal(f) for f in fields.extra["features"]]
+            parts = [kl_to_normal(f) for f in deformation.extra["features"]]
             out["feature_kl"] = tf.add_n(parts) / len(parts)
         if "regularity" in self.weights:
-            parts = [self.regularity(v) for v in fields.velocities]
+            parts = [self.regularity(v) for v in deformation.velocities]
             out["regularity"] = tf.add_n(parts) / len(parts)
         if "dice" in self.weights and labels is not None:
-            out["dice"] = SoftDice()(labels[1], warp(labels[0], displacement, frozen=True))
+            out["dice"] = SoftDice()(labels[1], warp(labels[0], displacement, stop_image_gradient=True))
         if "folding" in self.weights:
             out["folding"] = folding(displacement)
         return out
@@ -146,9 +177,9 @@ class Energy:
         return tf.add_n([tf.cast(self.weights[n], v.dtype) * v for n, v in terms.items()])
 
     @staticmethod
-    def _stages(fields: Fields) -> tuple[list[int], list[tf.Tensor]]:
-        full = fields.displacement.shape[1]
-        pairs = [(round(full / d.shape[1]), d) for d in fields.displacements if full and d.shape[1]]
+    def _stages(deformation: Deformation) -> tuple[list[int], list[tf.Tensor]]:
+        full = deformation.displacement.shape[1]
+        pairs = [(round(full / d.shape[1]), d) for d in deformation.displacements if full and d.shape[1]]
         pairs = [(s, d) for s, d in pairs if s > 1]
         return [s for s, _ in pairs], [d for _, d in pairs]
 
@@ -159,8 +190,24 @@ class Energy:
         extra = [[0, w - n] for w, n in zip(whole, spatial_shape(image), strict=True)]
         image = tf.pad(image, [[0, 0], *extra, [0, 0]])
         for _ in range(scale.bit_length() - 1):
-            image = halve(image)
+            image = average_pool(image)
         return image
+
+
+def _component(registry: Registry, identifier: Any, **options: Any) -> Any:
+    if isinstance(identifier, Mapping):
+        return registry.find(identifier["identifier"]).from_config(identifier["config"])
+    return registry.make(identifier, **options)
+
+
+def _serialised(registry: Registry, component: Any) -> Any:
+    """A component as JSON holds it: an identifier, with a configuration where it is an instance."""
+    if isinstance(component, (str, Mapping)):
+        return component
+    identifier = registry.identifier(component)
+    if hasattr(component, "get_config"):
+        return {"identifier": identifier, "config": component.get_config()}
+    return identifier
 
 
 def kl_to_normal(parameters: tf.Tensor) -> tf.Tensor:
@@ -186,7 +233,7 @@ def kl_to_prior(parameters: tf.Tensor, precision: float) -> tf.Tensor:
 
     Args:
         parameters: ``[B, *S, 2 N]``: mean and log variance.
-        precision: Of the prior; VoxelMorph's `--kl-lambda`.
+        precision: Of the prior; VoxelMorph's `kl_lambda`.
 
     Returns:
         Scalar.

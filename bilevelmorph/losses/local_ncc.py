@@ -7,13 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.errors import fail, positive
 from bilevelmorph.losses.base import ImageLoss, masked_mean
 from bilevelmorph.ops.windows import window_sum
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
-@island
+@xla_jit
 def correlation_map(fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, eps: float = 1e-4) -> tf.Tensor:
     """Squared correlation of two images in a window about each voxel.
 

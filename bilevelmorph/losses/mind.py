@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import positive
+from bilevelmorph.errors import positive
 from bilevelmorph.losses.base import ImageLoss, masked_mean
 from bilevelmorph.ops.descriptors import mind
 

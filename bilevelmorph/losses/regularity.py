@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from bilevelmorph.losses.base import full_precision, masked_mean
 from bilevelmorph.ops.derivatives import difference, jacobian_determinant
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
-@island
+@xla_jit
 def diffusion(field: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Mean squared first difference, averaged over axes (VoxelMorph's ``Grad('l2')``).
 
@@ -29,7 +29,7 @@ def diffusion(field: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     return tf.add_n(terms) / len(terms)
 
 
-@island
+@xla_jit
 def bending(field: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Mean squared second difference over all pairs of axes; 0 for affine fields.
 
@@ -56,7 +56,7 @@ def bending(field: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     return tf.add_n(terms) / n**2
 
 
-@island
+@xla_jit
 def folding(displacement: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Mean of the negative part of the Jacobian determinant.
 

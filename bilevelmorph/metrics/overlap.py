@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bilevelmorph.checks import fail
+from bilevelmorph.errors import fail
 
 
 def dice(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | None = None) -> dict[int, float]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, spatial_rank
-from bilevelmorph.networks.fields import Fields
+from bilevelmorph.errors import fail, spatial_rank
+from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.ops.grid import crop, pad_to_multiple, spatial_shape
 from bilevelmorph.ops.warping import warp
+from bilevelmorph.registry import accepted
+
+# Terms of the objective that every deformation has.
+COMMON_TERMS = frozenset({"similarity", "regularity", "folding", "dice"})
 
 
 class RegistrationNetwork(keras.Model):
@@ -36,7 +41,7 @@ class RegistrationNetwork(keras.Model):
     ...     def build_layers(self, image):
     ...         pass
     ...     def estimate(self, moving, fixed, training=False):
-    ...         return Fields.of_velocities([tf.ones([1, 4, 4, 2])], [4, 4], int_steps=0)
+    ...         return Deformation.of_velocities([tf.ones([1, 4, 4, 2])], [4, 4], int_steps=0)
     >>> scan = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
     >>> OneVoxel(2)([scan, scan])["moved"][0, 0, :, 0].numpy().tolist()
     [5.0, 6.0, 7.0, 7.0]
@@ -56,9 +61,34 @@ class RegistrationNetwork(keras.Model):
         self.preprocessing = dict(preprocessing or {})
         self.objective = dict(objective or {})
 
-    # Squarings of its integration, and how it resizes fields; see `Fields`.
+    # Squarings of its integration, and how it resizes fields; see `Deformation`.
     int_steps: int
     align: str = "centres"
+
+    # Options of a training run that the network takes; those of its constructor where it names none.
+    option_names: tuple[str, ...] = ()
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """Names of the options of a training run that the network takes."""
+        return cls.option_names or tuple(inspect.signature(cls).parameters)
+
+    @classmethod
+    def from_options(cls, ndims: int, options: Mapping[str, Any], **shared: Any) -> RegistrationNetwork:
+        """An untrained network for a training run.
+
+        Args:
+            ndims: 2 or 3.
+            options: Of the run, see `bilevelmorph.config.NetworkConfig`; by default those
+                that the constructor names are passed to it.
+            shared: ``channels`` and ``preprocessing``.
+        """
+        return cls(ndims=ndims, **accepted(cls, options), **shared)
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """Terms of the objective that the network can serve; see `bilevelmorph.losses.energy.Energy`."""
+        return COMMON_TERMS
 
     @property
     def multiple(self) -> int:
@@ -75,11 +105,11 @@ class RegistrationNetwork(keras.Model):
         """Trainable variables that a trainer may move in turn."""
         return [self.trainable_variables]
 
-    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         """The deformation of a padded pair."""
         raise NotImplementedError
 
-    def fields(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+    def deform(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         """The deformation of a pair of any size, every stage of it.
 
         Args:
@@ -87,7 +117,7 @@ class RegistrationNetwork(keras.Model):
             training: As in Keras.
 
         Returns:
-            `Fields`; `displacement` has the size of `fixed`, the stages that of
+            `Deformation`; `displacement` has the size of `fixed`, the stages that of
             the padded grid.
         """
         moving, fixed = tf.convert_to_tensor(moving), tf.convert_to_tensor(fixed)
@@ -98,7 +128,7 @@ class RegistrationNetwork(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
         moving, fixed = self.split(inputs)
         shape = spatial_shape(fixed)
-        displacement = crop(self.fields(moving, fixed, training).displacement, shape)
+        displacement = crop(self.deform(moving, fixed, training).displacement, shape)
         return {"moved": warp(moving, displacement), "displacement": displacement}
 
     @staticmethod

@@ -2,70 +2,77 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from bilevelmorph.checks import one_of
-from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config import NetworkConfig, TrainingConfig
+from bilevelmorph.errors import fail
+from bilevelmorph.networks.autoreg_network import AutoRegNetwork
 from bilevelmorph.networks.base import RegistrationNetwork
-from bilevelmorph.networks.cell_network import CellNetwork
 from bilevelmorph.networks.genotype import Genotype
-from bilevelmorph.networks.propagation_network import PropagationNetwork
-from bilevelmorph.networks.vxm_dense import VxmDense
+from bilevelmorph.registry import NETWORKS
 
-NETWORKS = ("vxm", "propagation")
+# Fields that choose the network, and are no options of one.
+_CHOICE = ("kind", "genotype")
 
 
 def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 1) -> RegistrationNetwork:
     """An untrained network.
 
     Args:
-        config: Its `genotype`, else its `network`, chooses the kind.
+        config: Its `genotype`, else the kind of its `network`, says which.
         shape: Grid of the training pairs; only its rank fixes the network, the
             sizes are kept as the grid that scans are centred in again at inference.
         channels: Of each image.
 
-    >>> build_network(TrainingConfig(network="propagation"), (16, 16)).multiple
+    Raises:
+        InputError: No such network, or an option that it does not take.
+
+    >>> build_network(TrainingConfig.of(network="propagation"), (16, 16)).multiple
     4
     """
-    one_of("--network", config.network, NETWORKS)
-    ndims = len(shape)
-    shared = shared_options(config, shape, channels)
+    check_options(config.network)
+    ndims, shared = len(shape), shared_options(config, shape, channels)
+    if config.network.genotype:
+        genotype = Genotype.load(config.network.genotype)
+        return AutoRegNetwork.of(genotype, ndims, int_steps=config.network.int_steps, **shared)
+    options = dataclasses.asdict(config.network) | {"bidir": config.extra_terms.bidir}
+    return network_class(config.network).from_options(ndims, options, **shared)
+
+
+def network_class(config: NetworkConfig) -> type[RegistrationNetwork]:
+    """The class of network that a configuration asks for.
+
+    Raises:
+        InputError: There is none of this name, or it is no registration network.
+    """
     if config.genotype:
-        return CellNetwork.of(Genotype.load(config.genotype), ndims, int_steps=config.int_steps, **shared)
-    if config.network == "vxm":
-        return VxmDense(
-            ndims,
-            [config.enc, config.dec],
-            int_steps=config.int_steps,
-            int_resolution=config.int_downsize,
-            bidir=config.bidir,
-            use_probs=config.use_probs,
-            src_feats=channels,
-            trg_feats=channels,
-            preprocessing=shared["preprocessing"],
-        )
-    return PropagationNetwork(
-        ndims,
-        config.scales,
-        config.encoder,
-        config.matching,
-        config.regularization,
-        config.radius[0] if len(config.radius) == 1 else config.radius,
-        config.int_steps,
-        config.descriptor,
-        config.guides,
-        config.steps[0] if len(config.steps) == 1 else config.steps,
-        probabilistic=config.probabilistic,
-        **shared,
-    )
+        return AutoRegNetwork
+    found = NETWORKS.find(config.kind)
+    if not isinstance(found, type) or not issubclass(found, RegistrationNetwork):
+        raise fail("network", config.kind, "a subclass of bilevelmorph.networks.RegistrationNetwork")
+    return found
+
+
+def check_options(config: NetworkConfig) -> None:
+    """Refuse options that the network would ignore."""
+    taken, plain = network_class(config).options(), NetworkConfig()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in (*_CHOICE, *taken) or value == getattr(plain, field.name):
+            continue
+        name = "a genotype" if config.genotype else f"network {config.kind}"
+        known = [o for o in taken if hasattr(plain, o)]
+        raise fail(field.name, f"a value for {name}", f"only its options: {', '.join(known) or 'none'}")
 
 
 def shared_options(config: TrainingConfig, shape: Sequence[int], channels: int) -> dict[str, Any]:
-    """What a network of any kind is told of the images; arguments as of `build_network`."""
-    preprocessing: dict[str, Any] = {"percentiles": list(config.percentiles), "grid": "header"}
-    if not config.synthetic:
+    """What a network of any kind is given of the images; arguments as of `build_network`."""
+    prepared = config.preprocessing
+    preprocessing: dict[str, Any] = {"percentiles": list(prepared.percentiles), "grid": "header"}
+    if not config.scans.synthetic:
         preprocessing |= {"grid": "centre", "shape": list(shape)}
-    if config.spacing:
-        preprocessing["spacing"] = config.spacing
+    if prepared.spacing:
+        preprocessing["spacing"] = prepared.spacing
     return {"channels": channels, "preprocessing": preprocessing}

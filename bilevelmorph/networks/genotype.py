@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.errors import fail, one_of, positive
+from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.layers.mixed_op import OPERATIONS
-from bilevelmorph.volumes.tables import read_json, write_json
 
 VERSION = 2
 INPUTS = ("features", "cost", "coarser")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail
+from bilevelmorph.compat.renamed import renamed_keys
+from bilevelmorph.errors import fail
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
 from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
-from bilevelmorph.networks.base import RegistrationNetwork
-from bilevelmorph.networks.fields import Fields
-from bilevelmorph.ops.resizing import enlarge_field
+from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
+from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.ops.resizing import upsample_field
 from bilevelmorph.ops.sampling import reparametrised
 
 
@@ -39,12 +40,12 @@ class PropagationNetwork(RegistrationNetwork):
         int_steps: Squarings; 0 composes displacements without integration.
         descriptor: None, or ``"mind"`` for features that see contrast-free
             descriptors at half resolution; see `FeatureEncoder`.
-        guides: Steps by formula that the learned ones correct, ``"argmin"``
+        analytic_steps: Steps in closed form that the learned ones correct, ``"argmin"``
             (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
         steps: Iterations of each stage, or one number for all.
         shared: The iterations of a stage share their weights.
         probabilistic: Features are Gaussian, drawn in training, their means at
-            inference; `extra["features"]` of the fields holds mean and log variance.
+            inference; `extra["features"]` of the deformation holds mean and log variance.
         channels, preprocessing: See `RegistrationNetwork`.
 
     Reference: Liu et al., TPAMI 2021 (arXiv 2004.14557).
@@ -65,7 +66,7 @@ class PropagationNetwork(RegistrationNetwork):
         radius: int | Sequence[int] = 0,
         int_steps: int = 7,
         descriptor: str | None = None,
-        guides: Sequence[str] = (),
+        analytic_steps: Sequence[str] = (),
         steps: int | Sequence[int] = 1,
         shared: bool = True,
         probabilistic: bool = False,
@@ -82,7 +83,7 @@ class PropagationNetwork(RegistrationNetwork):
         self.matching_widths, self.regularization_widths = list(matching), list(regularization)
         self.radius = self._per_stage("radius", radius)
         self.steps = self._per_stage("steps", steps)
-        self.guides, self.int_steps, self.shared = list(guides), int_steps, shared
+        self.analytic_steps, self.int_steps, self.shared = list(analytic_steps), int_steps, shared
         self.probabilistic = probabilistic
         self.encoder: FeatureEncoder
         if probabilistic:
@@ -97,7 +98,7 @@ class PropagationNetwork(RegistrationNetwork):
                 self.matching_widths,
                 self.regularization_widths,
                 radius,
-                [g for g in guides if radius or g != "argmin"],
+                [s for s in analytic_steps if radius or s != "argmin"],
                 int_steps,
                 steps,
                 shared,
@@ -111,6 +112,31 @@ class PropagationNetwork(RegistrationNetwork):
         if len(values) != len(self.scales):
             raise fail(name, value, f"one number, or {len(self.scales)}")
         return values
+
+    option_names = (
+        "scales",
+        "encoder",
+        "matching",
+        "regularization",
+        "radius",
+        "int_steps",
+        "descriptor",
+        "analytic_steps",
+        "steps",
+        "probabilistic",
+    )
+
+    @classmethod
+    def from_options(cls, ndims: int, options: Mapping[str, Any], **shared: Any) -> PropagationNetwork:
+        own = {name: options[name] for name in cls.option_names}
+        for name in ("radius", "steps"):  # one number stands for all stages
+            own[name] = own[name][0] if len(own[name]) == 1 else own[name]
+        return cls(ndims, **own, **shared)
+
+    @property
+    def terms(self) -> frozenset[str]:
+        stages = {f"similarity_{scale}" for scale in self.scales if scale > 1}
+        return COMMON_TERMS | stages | ({"feature_kl"} if self.probabilistic else set())
 
     @property
     def multiple(self) -> int:
@@ -132,7 +158,7 @@ class PropagationNetwork(RegistrationNetwork):
             feature = shapes[scale.bit_length() - 1]
             stage.build([feature, feature, (*feature[:-1], self.ndims)])
 
-    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         both = self.encoder(tf.concat([moving, fixed], 0))
         extra = {}
         if self.probabilistic:
@@ -144,12 +170,12 @@ class PropagationNetwork(RegistrationNetwork):
         above = self.scales[0]
         for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 1]
-            displacement, above = enlarge_field(displacement, above // scale), scale
+            displacement, above = upsample_field(displacement, above // scale), scale
             displacement, *steps = stage([target, source, displacement])
             velocities += steps
             displacements.append(displacement)
-        full = enlarge_field(displacement, above)
-        return Fields(full, velocities, displacements, self.int_steps, extra=extra)
+        full = upsample_field(displacement, above)
+        return Deformation(full, velocities, displacements, self.int_steps, extra=extra)
 
     def _draw(self, levels: list[tf.Tensor], training: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Features of every level, by reparametrisation in training; the distributions drawn from."""
@@ -171,8 +197,12 @@ class PropagationNetwork(RegistrationNetwork):
             "radius": self.radius,
             "int_steps": self.int_steps,
             "descriptor": self.encoder.descriptor,
-            "guides": self.guides,
+            "analytic_steps": self.analytic_steps,
             "steps": self.steps,
             "shared": self.shared,
             "probabilistic": self.probabilistic,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PropagationNetwork:
+        return cls(**renamed_keys(config, {"guides": "analytic_steps"}))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, positive
+from bilevelmorph.errors import fail, positive
 from bilevelmorph.layers.convolution import convolution, small_normal
-from bilevelmorph.networks.base import RegistrationNetwork
-from bilevelmorph.networks.fields import Fields
+from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
+from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.resizing import double, resize_field
@@ -111,6 +111,26 @@ class VxmDense(RegistrationNetwork):
             self.noise = keras.random.SeedGenerator(0)
 
     align = "corners"
+    option_names = ("enc", "dec", "int_steps", "int_downsize", "use_probs", "bidir")
+
+    @classmethod
+    def from_options(cls, ndims: int, options: Mapping[str, Any], **shared: Any) -> VxmDense:
+        channels = shared.pop("channels", 1)
+        return cls(
+            ndims,
+            [options["enc"], options["dec"]],
+            int_steps=options["int_steps"],
+            int_resolution=options["int_downsize"],
+            bidir=options.get("bidir", False),
+            use_probs=options["use_probs"],
+            src_feats=channels,
+            trg_feats=channels,
+            **shared,
+        )
+
+    @property
+    def terms(self) -> frozenset[str]:
+        return COMMON_TERMS | {"kl"} if self.use_probs else COMMON_TERMS
 
     @property
     def multiple(self) -> int:
@@ -165,7 +185,7 @@ class VxmDense(RegistrationNetwork):
         """What the last layer gives, as a velocity in voxels, ``ij`` order."""
         return velocity
 
-    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Fields:
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         x = self._unet(tf.concat([moving, fixed], -1))
         velocity = tf.cast(self.flow(x), tf.float32)
         extra = {}
@@ -180,16 +200,16 @@ class VxmDense(RegistrationNetwork):
         velocity = resize_field(velocity, half, align=self.align)
         step = integrate(velocity, self.int_steps) if self.int_steps else velocity
         displacement = resize_field(step, full, align=self.align)
-        return Fields(displacement, [velocity], [], self.int_steps, self.align, extra)
+        return Deformation(displacement, [velocity], [], self.int_steps, self.align, extra)
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
         moving, fixed = self.split(inputs)
         shape = spatial_shape(fixed)
-        fields = self.fields(moving, fixed, training)
-        displacement = crop(fields.displacement, shape)
+        deformation = self.deform(moving, fixed, training)
+        displacement = crop(deformation.displacement, shape)
         out = {"moved": warp(moving, displacement, fill_value=self.fill_value), "displacement": displacement}
         if self.bidir:
-            out["moved_fixed"] = warp(fixed, crop(fields.inverse(), shape), fill_value=self.fill_value)
+            out["moved_fixed"] = warp(fixed, crop(deformation.inverse(), shape), fill_value=self.fill_value)
         return out
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[Any, ...]]:

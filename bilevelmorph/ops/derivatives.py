@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
 def difference(x: tf.Tensor, axis: int) -> tf.Tensor:
@@ -37,7 +37,7 @@ def gradient(x: tf.Tensor) -> list[tf.Tensor]:
     return out
 
 
-@island
+@xla_jit
 def jacobian_determinant(displacement: tf.Tensor) -> tf.Tensor:
     """Determinant of the Jacobian of ``x -> x + u(x)``; negative where space folds.
 

@@ -7,10 +7,10 @@ import itertools
 import tensorflow as tf
 
 from bilevelmorph.ops.windows import window_sum
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
-@island
+@xla_jit
 def mind(image: tf.Tensor, width: int = 3, distance: int = 1) -> tf.Tensor:
     """Self-similarity context: distances between patches at neighbours of each voxel.
 

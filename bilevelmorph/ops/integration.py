@@ -10,7 +10,7 @@ from bilevelmorph.ops.warping import compose
 def integrate(velocity: tf.Tensor, steps: int = 7, method: str = "ss") -> tf.Tensor:
     """Displacement of ``exp(v)``.
 
-    Each step is an XLA island of its own: compiled as one, XLA would fuse a
+    Each step is an XLA xla_jit of its own: compiled as one, XLA would fuse a
     step into the gathers of the next and compute it many times over.
 
     Args:

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from bilevelmorph.ops.derivatives import gradient
 from bilevelmorph.ops.grid import spatial_shape
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
-@island
-def match_cost(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor:
+@xla_jit
+def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor:
     """Mean absolute difference of features, at every shift within a cubic radius.
 
     Args:
@@ -25,7 +25,7 @@ def match_cost(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor
     Returns:
         ``[B, *S, (2 * radius + 1)**N]``; outside, `moved` counts as zero.
 
-    >>> match_cost(tf.ones([1, 4, 4, 2]), tf.zeros([1, 4, 4, 2]), 1).shape.as_list()
+    >>> cost_volume(tf.ones([1, 4, 4, 2]), tf.zeros([1, 4, 4, 2]), 1).shape.as_list()
     [1, 4, 4, 9]
     """
     if radius == 0:
@@ -34,7 +34,7 @@ def match_cost(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor
 
 
 def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Of `match_cost`; its derivative reads at the opposite shifts, faster than adding up windows."""
+    """Of `cost_volume`; its derivative reads at the opposite shifts, faster than adding up windows."""
 
     @tf.custom_gradient
     def costs(fixed: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -66,12 +66,12 @@ def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     return costs
 
 
-@island
+@xla_jit
 def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) -> tf.Tensor:
     """The mean shift under a softmax of the negated match costs.
 
     Args:
-        cost: ``[B, *S, (2 * radius + 1)**N]`` of `match_cost`.
+        cost: ``[B, *S, (2 * radius + 1)**N]`` of `cost_volume`.
         radius: As there.
         ndims: N.
         sharpness: Scalar; how decisively the least cost wins, in units of the
@@ -96,8 +96,8 @@ def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) 
     return tf.stack(parts, -1)
 
 
-@island
-def matching_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+@xla_jit
+def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     """The displacement that a gradient step on the squared distance of features takes.
 
     The gradient with respect to a displacement composed after the present one,
@@ -114,7 +114,7 @@ def matching_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     Reference: Thirion, Medical Image Analysis 1998 (with several channels).
 
     >>> x = tf.reshape(tf.range(6.0), [1, 6, 1])
-    >>> round(float(matching_force(x + 0.1, x)[0, 2, 0]), 3)
+    >>> round(float(demons_force(x + 0.1, x)[0, 2, 0]), 3)
     0.099
     """
     apart = fixed - moved

@@ -46,7 +46,7 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
         between = middle(low, high)
         return tf.reduce_any((found != rank) & (between > low) & (between < high))
 
-    def halve(low: tf.Tensor, high: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def average_pool(low: tf.Tensor, high: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
         between = middle(low, high)
         n = count(between)
         enough = (n >= rank) & (found != rank)
@@ -57,7 +57,7 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
     first = count(lowest)
     done = first >= rank
     start = (lowest, tf.where(done, lowest, highest), tf.where(done, first, tf.shape(x)[1]))
-    _, high, found = tf.while_loop(open_still, halve, start)
+    _, high, found = tf.while_loop(open_still, average_pool, start)
     value = _each(lambda few: tf.reduce_max(tf.where(few, x, x.dtype.min), 1), x, high)
     after = _each(lambda few: tf.reduce_min(tf.where(few, x.dtype.max, x), 1), x, high)
     # Where the value occurs more often, or is the last, it is the next one too.

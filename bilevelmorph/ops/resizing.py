@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bilevelmorph.checks import one_of
+from bilevelmorph.errors import one_of
 from bilevelmorph.ops.grid import spatial_shape
 
 ALIGN = ("centres", "corners", "first")
@@ -66,7 +66,7 @@ def resize_field(field: tf.Tensor, shape: list[Any], align: str = "centres") -> 
     return resize(field * scale, shape, align=align)
 
 
-def enlarge_field(field: tf.Tensor, factor: int) -> tf.Tensor:
+def upsample_field(field: tf.Tensor, factor: int) -> tf.Tensor:
     """`resize_field` by a power of two, one doubling after the other.
 
     So a pyramid that leaves out a scale passes fields on as if the scale were
@@ -79,7 +79,7 @@ def enlarge_field(field: tf.Tensor, factor: int) -> tf.Tensor:
     Returns:
         ``[B, *(factor * S), N]`` voxels of the new grid.
 
-    >>> enlarge_field(tf.ones([1, 4, 4, 2]), 4)[0, 0, 0].numpy().tolist()
+    >>> upsample_field(tf.ones([1, 4, 4, 2]), 4)[0, 0, 0].numpy().tolist()
     [4.0, 4.0]
     """
     while factor > 1:
@@ -88,10 +88,10 @@ def enlarge_field(field: tf.Tensor, factor: int) -> tf.Tensor:
     return field
 
 
-def halve(x: tf.Tensor) -> tf.Tensor:
+def average_pool(x: tf.Tensor) -> tf.Tensor:
     """Average pool by two along every axis; sizes must be even.
 
-    >>> halve(tf.reshape(tf.range(4.0), [1, 4, 1]))[0, :, 0].numpy().tolist()
+    >>> average_pool(tf.reshape(tf.range(4.0), [1, 4, 1]))[0, :, 0].numpy().tolist()
     [0.5, 2.5]
     """
     for axis in range(1, x.shape.rank - 1):

@@ -12,18 +12,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from bilevelmorph.checks import one_of
+from bilevelmorph.errors import one_of
 from bilevelmorph.ops.grid import coordinates, spatial_shape
-from bilevelmorph.ops.xla import island
+from bilevelmorph.ops.xla import xla_jit
 
 
-@island
+@xla_jit
 def warp(
     volume: tf.Tensor,
     displacement: tf.Tensor,
     method: str = "linear",
     fill_value: float | None = None,
-    frozen: bool = False,
+    stop_image_gradient: bool = False,
 ) -> tf.Tensor:
     """Pull a volume back through a displacement: ``out(x) = volume(x + u(x))``.
 
@@ -33,7 +33,7 @@ def warp(
             1 serves every volume.
         method: ``"linear"`` or ``"nearest"``.
         fill_value: Value outside the volume; None repeats its edge voxels.
-        frozen: No gradient to the volume, which spares the costly scatter.
+        stop_image_gradient: No gradient to the volume, which spares the costly scatter.
 
     Returns:
         ``[B, *T, C]`` in the dtype of `volume`.
@@ -45,7 +45,7 @@ def warp(
     [0.5, 1.5, 2.5, 3.0]
     """
     one_of("method", method, ("linear", "nearest"))
-    volume = tf.stop_gradient(volume) if frozen else volume
+    volume = tf.stop_gradient(volume) if stop_image_gradient else volume
     location_type = tf.float64 if displacement.dtype == tf.float64 else tf.float32
     displacement = tf.cast(displacement, location_type)
     mesh = coordinates(spatial_shape(displacement), location_type)
@@ -109,7 +109,7 @@ def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, An
     return rows, look_up
 
 
-@island
+@xla_jit
 def compose(first: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
     """The displacement of ``x -> x + then(x)`` followed by ``y -> y + first(y)``.
 
@@ -130,7 +130,7 @@ def compose(first: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
     return then + warp(first, then)
 
 
-@island
+@xla_jit
 def affine_displacement(
     matrix: tf.Tensor, shape: Any, shift_center: bool = True, indexing: str = "ij"
 ) -> tf.Tensor:

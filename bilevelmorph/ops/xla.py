@@ -1,57 +1,25 @@
-"""The one switch that decides what goes through XLA.
+"""Compilation of operations and of training steps by XLA.
 
 On a CPU, convolutions are several times slower through XLA than through
 oneDNN while warps are several times faster; so there only the warps, the
 integration and the losses are compiled ("islands"). On a GPU the whole
-training step is compiled.
+training step is compiled. `bilevelmorph.devices.using_xla` decides otherwise.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from bilevelmorph.checks import one_of
+from bilevelmorph.devices import using_xla, xla_mode
 
-MODES = ("auto", "off", "islands", "step")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_mode = one_of("BILEVELMORPH_XLA", os.environ.get("BILEVELMORPH_XLA", "auto"), MODES)
 
-
-def mode() -> str:
-    """The mode in force: ``"off"``, ``"islands"`` or ``"step"``."""
-    if _mode != "auto":
-        return _mode
-    return "step" if tf.config.list_logical_devices("GPU") else "islands"
-
-
-@contextmanager
-def using(chosen: str) -> Iterator[None]:
-    """Set the mode for a block of code; already traced functions keep theirs.
-
-    Args:
-        chosen: ``"auto"`` (by device), ``"off"`` (plain TensorFlow, what other
-            runtimes can read), ``"islands"`` or ``"step"``.
-
-    >>> with using("off"):
-    ...     mode()
-    'off'
-    """
-    global _mode
-    before, _mode = _mode, one_of("XLA mode", chosen, MODES)
-    try:
-        yield
-    finally:
-        _mode = before
-
-
-def island(function: F) -> F:
+def xla_jit(function: F) -> F:
     """Compile a pure tensor function by itself, inside any surrounding graph."""
 
     # One graph a signature: a shared one would be relaxed to unknown shapes, even ranks.
@@ -61,7 +29,7 @@ def island(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if mode() == "off":
+        if xla_mode() == "off":
             return function(*args, **kwargs)
         named = tuple((name, _signature(value)) for name, value in sorted(kwargs.items()))
         signature = (*map(_signature, args), *named)
@@ -79,6 +47,18 @@ def _signature(value: Any) -> Any:
     return (str(value.dtype), str(sizes))
 
 
-def compile_step(function: F) -> F:
-    """Make a graph of a training step, compiled whole where `mode` says so."""
-    return tf.function(function, jit_compile=mode() == "step", autograph=False)
+def compile_step(function: F, xla: str = "auto") -> F:
+    """Make a graph of a training step.
+
+    Args:
+        function: Of tensors.
+        xla: What XLA compiles of it, see `using_xla`.
+    """
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        with using_xla(xla):
+            return function(*args, **kwargs)
+
+    with using_xla(xla):
+        return tf.function(traced, jit_compile=xla_mode() == "step", autograph=False)

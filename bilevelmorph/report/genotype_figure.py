@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bilevelmorph.checks import one_of
+from bilevelmorph.errors import one_of
+from bilevelmorph.io.atomic import atomic_path
+from bilevelmorph.io.volumes import suffix
 from bilevelmorph.networks.genotype import Genotype
-from bilevelmorph.volumes.files import replacing, suffix
 
 # One colour a family of operations, darker where it reaches farther.
 _COLOURS = {
@@ -82,7 +83,7 @@ def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> No
     if title:
         figure.suptitle(title, fontsize=10)
     # Without a date and with fixed names the same genotype gives the same file.
-    with replacing(path) as temporary, rc_context({"svg.hashsalt": "genotype"}):
+    with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "genotype"}):
         figure.savefig(temporary, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from bilevelmorph.autoreg.run import SearchResult, summary
+from bilevelmorph.autoreg.trial import Candidate
+from bilevelmorph.config import SearchConfig
+from bilevelmorph.io.atomic import atomic_path
+from bilevelmorph.io.csv import read_rows
+from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.report.genotype_figure import genotype_figure
-from bilevelmorph.report.trajectories import logarithmic
-from bilevelmorph.search.config import SearchConfig
-from bilevelmorph.search.run import Result, summary
-from bilevelmorph.search.trial import Candidate
-from bilevelmorph.volumes.files import replacing
-from bilevelmorph.volumes.tables import read_rows
+from bilevelmorph.report.trajectory_figure import logarithmic
 
 _STYLE = (
     "body{font:15px/1.45 sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
@@ -28,7 +29,7 @@ _STYLE = (
 )
 
 
-def write_search_page(config: SearchConfig, result: Result) -> Path:
+def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
     """Write ``report.html`` and drawings of the winner into the search's folder.
 
     Args:
@@ -38,15 +39,15 @@ def write_search_page(config: SearchConfig, result: Result) -> Path:
     Returns:
         The page's path.
     """
-    folder = Path(config.model_dir)
+    folder = Path(config.budget.out)
     best = result.candidates[0]
     unit = "Dice" if result.labelled else "label-free score"
-    command = html.escape(train_command(config))
+    command = html.escape(train_command(config, best.genotype))
     title = f"{best.name}: {unit} {best.score:.4f}, {best.ms:.0f} ms"
     for ending in ("svg", "png"):
         genotype_figure(folder / f"genotype.{ending}", best.genotype, title)
     parts = [
-        f"<h1>Search of a network for {html.escape(str(config.data))}</h1>",
+        f"<h1>Search of a network for {html.escape(str(config.scans.folder))}</h1>",
         f"<p>{_outcome(config, result, unit)}</p>",
         "<h2>The winner</h2>",
         _image((folder / "genotype.png").read_bytes(), "the winner's cells"),
@@ -62,15 +63,16 @@ def write_search_page(config: SearchConfig, result: Result) -> Path:
     page = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>Search</title><style>{_STYLE}</style>'
     text = f'<!doctype html><html lang="en">{head}{page}</html>\n'
-    with replacing(folder / "report.html") as temporary:
+    with atomic_path(folder / "report.html") as temporary:
         Path(temporary).write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 
-def _outcome(config: SearchConfig, result: Result, unit: str) -> str:
+def _outcome(config: SearchConfig, result: SearchResult, unit: str) -> str:
     best, count = result.candidates[0], len(result.candidates)
     spent = "; ".join(f"{part} {seconds / 60:.1f} min" for part, seconds in result.seconds.items())
-    text = f"{count} candidates, each trained for {config.trial_steps} steps and scored on validation pairs "
+    steps, most = config.budget.trial_steps, config.architecture.target_ms
+    text = f"{count} candidates, each trained for {steps} steps and scored on validation pairs "
     text += (
         f"({spent}). Best: <b>{html.escape(best.name)}</b>, {unit} {best.score:.4f}, {best.ms:.0f} ms a pair."
     )
@@ -83,7 +85,7 @@ def _outcome(config: SearchConfig, result: Result, unit: str) -> str:
             f"the best of {len(others)} random candidates {others[0].score:.4f}: a difference of "
             f"{ahead:+.4f}, at {by_gradients.ms / others[0].ms:.2f} times its time."
         )
-    limit = f" of those that take {config.target_ms:g} ms at most" if config.target_ms else ""
+    limit = f" of those that take {most:g} ms at most" if most else ""
     text += f" The highest score{limit} wins."
     return text
 
@@ -92,23 +94,30 @@ def _weights(candidate: Candidate) -> str:
     return ", ".join(f"{k} {v:.4g}" for k, v in candidate.weights.items())
 
 
-def train_command(config: SearchConfig) -> str:
+def train_command(config: SearchConfig, genotype: Genotype | None = None) -> str:
     """The line that trains the winner in full.
 
     Args:
         config: Of the search, whose grid and objective the training shares.
+        genotype: Of the winner; stages that it does not have get no weight.
 
-    >>> train_command(SearchConfig(data="scans", spacing=2.0)).split(" --")[1:4]
+    >>> train_command(SearchConfig.of(data="scans", spacing=2.0)).split(" --")[1:4]
     ['data scans', 'spacing 2', 'genotype search/genotype.json']
     """
-    folder = Path(config.model_dir)
-    words: list[Any] = ["--data", config.data]
-    words += ["--spacing", f"{config.spacing:g}"] if config.spacing else []
-    words += ["--shape", *config.shape] if config.shape else []
-    words += ["--stage-weights", *config.stage_weights] if config.stage_weights else []
-    words += ["--folding-weight", f"{config.folding_weight:g}"] if config.folding_weight else []
+    folder, grid, objective = Path(config.budget.out), config.preprocessing, config.objective
+    words: list[Any] = ["--data", config.scans.folder]
+    words += ["--spacing", f"{grid.spacing:g}"] if grid.spacing else []
+    words += ["--shape", *grid.shape] if grid.shape else []
+    stages = [
+        weight if genotype is None or 2**i in genotype.deformation else 0.0
+        for i, weight in enumerate(objective.stage_weights, 1)
+    ]
+    words += ["--stage-weights", *stages] if stages else []
+    words += ["--folding-weight", f"{objective.folding_weight:g}"] if objective.folding_weight else []
+    words += ["--regularity", objective.regularity] if objective.regularity != "diffusion" else []
     words += ["--genotype", folder / "genotype.json", "--loss-weights", folder / "weights.json"]
-    words += ["--image-loss", config.image_loss, "--window", config.window, "--lr", f"{config.lr:g}"]
+    words += ["--image-loss", objective.image_loss, "--window", objective.window]
+    words += ["--lr", f"{config.optimization.lr:g}"]
     words += ["--lr-schedule", "cosine", "--epochs", 40, "--model-dir", "MODELS"]
     return shlex.join(["bilevelmorph", "train", *map(str, words)])
 
@@ -140,7 +149,7 @@ def _figure(draw: Any, *arguments: Any) -> bytes:
         return Path(stream.name).read_bytes()
 
 
-def _scatter(figure: Any, result: Result, unit: str) -> None:
+def _scatter(figure: Any, result: SearchResult, unit: str) -> None:
     axis = figure.subplots()
     for c in result.candidates:
         own = c.by_gradients

@@ -7,29 +7,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bilevelmorph.checks import fail
-from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config import ScanConfig, TrainingConfig
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.pair_dataset import PairDataset
+from bilevelmorph.datasets.pairs import Pair, Subject, read_csv, read_labels, read_list, with_labels
+from bilevelmorph.errors import argument, fail
+from bilevelmorph.io.volumes import holds
+from bilevelmorph.registry import OUTER_OBJECTIVES
 from bilevelmorph.training.validation import Validation
-from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.files import holds
-from bilevelmorph.volumes.pairs import (
-    DatasetFolder,
-    Pair,
-    Subject,
-    read_csv,
-    read_labels,
-    read_list,
-    with_labels,
-)
 
 
 class TrainingData(NamedTuple):
     """Where a run takes its pairs from.
 
     Attributes:
-        source: Training pairs.
+        pairs: Training pairs.
         validation: Scores a network on validation pairs, where they have labels.
-        upper: Validation pairs as batches, for a bilevel run.
+        outer_pairs: Validation pairs as batches, for a bilevel run.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -37,14 +31,14 @@ class TrainingData(NamedTuple):
     ...         np.save(Path(folder, name), np.eye(9))
     ...     pairs = Path(folder, "pairs.txt")
     ...     _ = pairs.write_text("a.npy b.npy")
-    ...     data = open_data(TrainingConfig(img_list=str(pairs)))
-    >>> data.source.shape, data.validation
+    ...     data = open_data(TrainingConfig.of(img_list=str(pairs)))
+    >>> data.pairs.shape, data.validation
     ((16, 16), None)
     """
 
-    source: Any
+    pairs: Any
     validation: Validation | None = None
-    upper: PairSource | None = None
+    outer_pairs: PairDataset | None = None
 
 
 def open_data(config: TrainingConfig) -> TrainingData:
@@ -53,29 +47,31 @@ def open_data(config: TrainingConfig) -> TrainingData:
     Raises:
         InputError: They are not there, or lack what the run needs.
     """
-    if config.synthetic:
-        from bilevelmorph.volumes.synthetic import SyntheticSource
+    if config.scans.synthetic:
+        from bilevelmorph.datasets.synthetic import SyntheticPairDataset
 
-        return TrainingData(SyntheticSource(config.shape or (64, 64, 64), config.seed))
+        return TrainingData(
+            SyntheticPairDataset(config.preprocessing.shape or (64, 64, 64), config.device.seed)
+        )
     options: dict[str, Any] = {
-        "shape": config.shape,
-        "percentiles": config.percentiles,
-        "spacing": config.spacing,
-        "seed": config.seed,
-        "multichannel": config.multichannel,
+        "shape": config.preprocessing.shape,
+        "percentiles": config.preprocessing.percentiles,
+        "spacing": config.preprocessing.spacing,
+        "seed": config.device.seed,
+        "multichannel": config.scans.multichannel,
     }
-    if config.atlas:
-        options["atlas"] = _atlas(Path(config.atlas))
-    if config.data:
-        return _of_folder(DatasetFolder.open(config.data), config, options)
-    path, values = str(config.img_list), _label_values(config)
+    if config.scans.atlas:
+        options["atlas"] = _atlas(Path(config.scans.atlas))
+    if config.scans.folder:
+        return _of_folder(DecathlonDataset.open(config.scans.folder), config, options)
+    path, values = str(config.scans.img_list), _label_values(config)
     if path.lower().endswith(".csv"):
         subjects: list[Subject] = []
         pairs = read_csv(path)
     else:
-        ends = (config.img_prefix, config.img_suffix, config.seg_prefix, config.seg_suffix)
+        ends = _affixes(config.scans)
         subjects, pairs = read_list(path, *ends)
-    source = PairSource(subjects, pairs, **options, labels=values)
+    source = PairDataset(subjects, pairs, **options, labels=values)
     if values:
         _need_labels(source.everyone)
         _check_labels(source, source.everyone, values, "training")
@@ -87,55 +83,69 @@ def _atlas(path: Path) -> Subject:
     return Subject(path, path if holds(path, "seg") else None)
 
 
+def _affixes(scans: ScanConfig) -> tuple[str, str, str, str]:
+    return scans.img_prefix, scans.img_suffix, scans.seg_prefix, scans.seg_suffix
+
+
 def _label_values(config: TrainingConfig) -> list[int]:
     """Those that soft Dice counts on scans of a list."""
-    if not config.dice_weight:
+    if not config.extra_terms.dice_weight:
         return []
-    if not config.labels:
+    if not config.scans.labels:
         raise fail(
-            "--dice-weight", "no --labels", "--labels FILE and label maps, or --data DIR with labelsTr"
+            "dice_weight",
+            "no label values",
+            f"{argument('labels')} and label maps, or {argument('data')} with labelsTr",
         )
-    return read_labels(config.labels)
+    return read_labels(config.scans.labels)
 
 
 def _need_labels(subjects: list[Subject]) -> None:
     for subject in subjects:
         if subject.labels is None:
-            raise fail("--dice-weight", f"no label map for {subject.image}", "labels for every scan")
+            raise fail("dice_weight", f"no label map for {subject.image}", "labels for every scan")
 
 
-def _of_folder(folder: DatasetFolder, config: TrainingConfig, options: dict[str, Any]) -> TrainingData:
+def _of_folder(folder: DecathlonDataset, config: TrainingConfig, options: dict[str, Any]) -> TrainingData:
     subjects, values = folder.subjects("train"), folder.labels
-    supervised, scored = bool(config.dice_weight), config.bilevel and config.upper == "dice"
+    supervised, needs = bool(config.extra_terms.dice_weight), _needs(config)
+    scored = "moving_labels" in needs
     if (supervised or scored) and not values:
         raise fail(str(folder.root), "no labels in dataset.json", "their values, which Dice needs")
-    source = PairSource(subjects, folder.pairs("train"), **options, labels=values if supervised else ())
+    source = PairDataset(subjects, folder.pairs("train"), **options, labels=values if supervised else ())
     if supervised:
         _need_labels(source.everyone)
         _check_labels(source, source.everyone, values, "training")
-    pairs = folder.pairs("val")[: config.val_pairs] if config.val_pairs else []
+    pairs = folder.pairs("val")[: config.validation.val_pairs] if config.validation.val_pairs else []
     if not pairs:
-        if config.bilevel:
-            raise fail("--bilevel", "no validation pairs", "--val-pairs above 0")
+        if config.bilevel.enabled:
+            raise fail("bilevel", "no validation pairs", f"{argument('val_pairs')} above 0")
         return TrainingData(source)
     shown = [s for pair in pairs for s in (pair.moving, pair.fixed)]
-    upper = None
-    if config.bilevel:
+    outer = None
+    if config.bilevel.enabled:
         options = {**options, "shape": source.shape, "atlas": None}
-        marked = config.upper == "landmarks"
-        upper = PairSource(pairs=pairs, **options, labels=values if scored else (), points=marked)
+        marked = "moving_points" in needs
+        outer = PairDataset(pairs=pairs, **options, labels=values if scored else (), points=marked)
         if scored:
             with_labels(pairs, "validation")
-            _check_labels(upper, shown, values, "validation")
+            _check_labels(outer, shown, values, "validation")
         if marked:
-            _check_points(upper, pairs)
+            _check_points(outer, pairs)
     validation = None
     if any(s.labels is not None for s in shown):
         validation = Validation(source, with_labels(pairs, "validation"), values or None)
-    return TrainingData(source, validation, upper)
+    return TrainingData(source, validation, outer)
 
 
-def _check_points(source: PairSource, pairs: list[Pair]) -> None:
+def _needs(config: TrainingConfig) -> tuple[str, ...]:
+    """What the outer objective looks at beside the images."""
+    if not config.bilevel.enabled:
+        return ()
+    return tuple(OUTER_OBJECTIVES.find(config.bilevel.outer_loss).needs)
+
+
+def _check_points(source: PairDataset, pairs: list[Pair]) -> None:
     """The landmarks of a pair belong together line by line."""
     for pair in pairs:
         counts = [len(source.points(s)) for s in (pair.moving, pair.fixed)]
@@ -144,7 +154,7 @@ def _check_points(source: PairSource, pairs: list[Pair]) -> None:
             raise fail(pair.moving.name, came, "the same points in the same order")
 
 
-def _check_labels(source: PairSource, subjects: list[Subject], values: list[int], what: str) -> None:
+def _check_labels(source: PairDataset, subjects: list[Subject], values: list[int], what: str) -> None:
     """Every label of the objective has to occur in the scans that it is taken on."""
     found: set[int] = set()
     for subject in subjects:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 import keras
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, one_of, positive
+from bilevelmorph.errors import fail, one_of, positive
 
 
 class LossWeights(Mapping[str, tf.Tensor]):
@@ -28,7 +28,7 @@ class LossWeights(Mapping[str, tf.Tensor]):
         if not start:
             raise fail("loss weights", "none", "at least one")
         for name in frozen:
-            one_of("--freeze", name, tuple(start))
+            one_of("freeze", name, tuple(start))
         self.frozen = tuple(frozen)
         self._logs = {
             name: keras.Variable(
@@ -37,7 +37,7 @@ class LossWeights(Mapping[str, tf.Tensor]):
             for name, value in start.items()
         }
         if not self.variables:
-            raise fail("--freeze", "every weight", "at least one left to tune")
+            raise fail("freeze", "every weight", "at least one left to tune")
 
     @property
     def variables(self) -> list[keras.Variable]:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from bilevelmorph.checks import fail
-from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config import ObjectiveConfig, TemplateConfig
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.pair_dataset import PairDataset
+from bilevelmorph.datasets.pairs import Subject
+from bilevelmorph.errors import fail
+from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.training.build import make_augmentation, make_optimizer
+from bilevelmorph.training.check import check
+from bilevelmorph.training.checkpoint_callback import CheckpointCallback
 from bilevelmorph.training.data import open_data
-from bilevelmorph.training.recorder import Recorder
-from bilevelmorph.training.run import augmentation_of, check, fit, make_optimizer, prepare
-from bilevelmorph.training.template_trainer import TemplateTrainer
-from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.files import save_volume
-from bilevelmorph.volumes.pairs import Subject
-from bilevelmorph.volumes.volume import Volume
+from bilevelmorph.training.run import fit, prepare
+from bilevelmorph.training.template_objective import TemplateObjective
+from bilevelmorph.training.trainer import Trainer
 
 MEANT = 100
 
 
-@dataclass(frozen=True)
-class TemplateConfig(TrainingConfig):
-    """A `TrainingConfig`, and what the template wants.
-
-    >>> TemplateConfig().image_loss_weight
-    0.5
-    """
-
-    init_template: str | None = None
-    image_loss_weight: float = 0.5
-    mean_loss_weight: float = 1.0
-
-
-class _Keeper(keras.callbacks.Callback):
+class _TemplateWriter(keras.callbacks.Callback):
     """Writes the template after every epoch."""
 
-    def __init__(self, trainer: TemplateTrainer, path: Path, affine: np.ndarray) -> None:
+    def __init__(self, objective: TemplateObjective, path: Path, affine: np.ndarray) -> None:
         super().__init__()
-        self.trainer, self.path, self.affine = trainer, path, affine
+        self.objective, self.path, self.affine = objective, path, affine
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        write_template(self.path, self.trainer.template, self.affine)
+        write_template(self.path, self.objective.template, self.affine)
 
 
 def write_template(path: Path, template: np.ndarray, affine: np.ndarray) -> None:
@@ -67,28 +56,47 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
     Raises:
         InputError: Data or values that cannot be used, or a run that diverged.
     """
-    check(config)
-    if config.synthetic or config.multichannel or config.atlas:
-        raise fail("template", "--synthetic, --multichannel or --atlas", "a list of scans of one channel")
-    keras.utils.set_random_seed(config.seed)
-    source, folder = open_data(config).source, Path(config.model_dir)
-    run = prepare(config, source)
-    begin = first_template(source, config.init_template)
-    shares = {"image_weight": config.image_loss_weight, "mean_weight": config.mean_loss_weight}
-    parts = (run.network, run.energy, augmentation_of(config), config.seed)
-    trainer = TemplateTrainer(*parts, start=begin, **shares)
-    trainer.compile(make_optimizer(config))
-    affine = source.grid_of(source.everyone[0])
+    training = config.training
+    check(training)
+    _check_template(config)
+    keras.utils.set_random_seed(config.device.seed)
+    pairs, folder = open_data(training).pairs, Path(config.output.model_dir)
+    run = prepare(training, pairs)
+    begin = first_template(pairs, config.init_template)
+    objective = TemplateObjective(run.energy, begin, config.image_loss_weight, config.mean_loss_weight)
+    trainer = Trainer(
+        run.network, objective, augmentation=make_augmentation(training), seed=config.device.seed
+    )
+    trainer.compile(make_optimizer(training), xla=config.device.xla)
+    affine = pairs.grid_of(pairs.everyone[0])
     write_template(folder / "init_template.nii.gz", begin, affine)
-    keeper = _Keeper(trainer, folder / "template.nii.gz", affine)
-    recorder = Recorder(config, trainer, None, run.initial_epoch, quiet)
-    fit(config, run, trainer, source, [recorder, keeper])
-    return trainer.template
+    writer = _TemplateWriter(objective, folder / "template.nii.gz", affine)
+    callback = CheckpointCallback(training, trainer, None, run.initial_epoch, quiet)
+    fit(training, run, trainer, pairs, [callback, writer])
+    return objective.template
 
 
-def first_template(source: PairSource, path: str | None) -> np.ndarray:
+def _check_template(config: TemplateConfig) -> None:
+    """Refuse what a template cannot be made of, or would ignore."""
+    scans = config.scans
+    for name, given in (
+        ("synthetic", scans.synthetic),
+        ("multichannel", scans.multichannel),
+        ("atlas", scans.atlas),
+    ):
+        if given:
+            raise fail(name, "a value", "a template of a list of scans of one channel, without it")
+    if config.schedule.alternate:
+        raise fail("alternate", config.schedule.alternate, "0 for a template")
+    plain = ObjectiveConfig()
+    for name in ("stage_weights", "folding_weight", "loss_weights"):
+        if getattr(config.objective, name) != getattr(plain, name):
+            raise fail(name, "a value", "a template's objective, which has no such term")
+
+
+def first_template(pairs: PairDataset, path: str | None) -> np.ndarray:
     """``[*S, 1]``: an image, or the mean of the first hundred scans."""
     if path:
-        return source.image(Subject(Path(path)))
-    scans = source.everyone[:MEANT]
-    return np.mean([source.image(s) for s in scans], 0)
+        return pairs.image(Subject(Path(path)))
+    scans = pairs.everyone[:MEANT]
+    return np.mean([pairs.image(s) for s in scans], 0)

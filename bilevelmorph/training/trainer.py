@@ -1,65 +1,54 @@
-"""Single-level training: network weights under a fixed objective."""
+"""Training of a network, alone or below outer problems."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.checks import fail, positive
-from bilevelmorph.losses.energy import Energy
+from bilevelmorph.bilevel import Adam
+from bilevelmorph.bilevel.hypergradient import CONVERGED, MEANINGS
+from bilevelmorph.errors import fail, positive
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.xla import compile_step
 from bilevelmorph.training.augmentation import Augmentation
+from bilevelmorph.training.divergence_error import DivergenceError
+from bilevelmorph.training.objective import Objective
+from bilevelmorph.training.outer_problem import OuterProblem
+from bilevelmorph.training.pair_provider import PairProvider, as_provider
 
-
-class Diverged(RuntimeError):
-    """A loss became NaN or infinite; the last checkpoint is still good.
-
-    >>> from bilevelmorph.networks import StillNetwork
-    >>> trainer = Trainer(StillNetwork(2), Energy("mse", weights={"similarity": 1.0}))
-    >>> trainer.checked({"loss": float("nan"), "similarity": float("nan")}, step=7, epoch=0)
-    Traceback (most recent call last):
-    bilevelmorph.training.trainer.Diverged: similarity is no longer finite at step 7 (epoch 1)
-    """
-
-
-class Source(Protocol):
-    """Where pairs come from; see `bilevelmorph.volumes.PairSource`.
-
-    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": [0, 1, 2], "fixed": [3, 4, 5]})
-    >>> source = as_source(pairs)
-    >>> [(int(step), int(batch["fixed"])) for step, batch in source.dataset(2, 5, batch_size=1)]
-    [(2, 5), (3, 3), (4, 4)]
-    """
-
-    def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset: ...
+Tensors = dict[str, tf.Tensor]
+Batch = Mapping[str, tf.Tensor]
 
 
 class Trainer:
     """A gradient-tape loop over seeded pairs, with Keras's `compile`, `fit` and callbacks.
 
-    Step k sees the same pair and the same augmentation whatever happened
-    before it, so a run that is stopped and resumed ends with the same bits.
+    Plain, bilevel and triple-level training differ in the outer problems that the
+    trainer is given: none, loss weights or features, and architecture besides. Step k
+    sees the same pair and the same augmentation whatever happened before it, so a run
+    that is stopped and resumed ends with the same bits.
 
     Args:
         network: To be trained.
-        energy: Its objective.
+        loss: Its objective, such as an `Energy`.
+        problems: Outer problems, each with its variables, pairs, method and schedule.
         augmentation: Applied to real pairs in the step.
         seed: Of augmentation and of random layers.
 
+    >>> from bilevelmorph.losses.energy import Energy
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
     >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
     >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
     >>> trainer = Trainer(network, Energy("mse", weights={"similarity": 1.0, "regularity": 0.01}))
-    >>> trainer.compile(keras.optimizers.Adam(1e-3))
-    >>> history = trainer.fit(pairs, epochs=2, steps_per_epoch=3)
+    >>> history = trainer.compile(keras.optimizers.Adam(1e-3)).fit(pairs, epochs=2, steps_per_epoch=3)
     >>> len(history.history["loss"])
     2
     """
@@ -67,36 +56,42 @@ class Trainer:
     def __init__(
         self,
         network: RegistrationNetwork,
-        energy: Energy,
+        loss: Objective,
+        problems: Sequence[OuterProblem] = (),
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.network, self.energy = network, energy
+        self.network, self.loss, self.problems = network, loss, list(problems)
         self.augmentation = augmentation or Augmentation()
         self.seed = seed
         self.optimizer: Any = None
         network.build()
 
     def compile(
-        self,
-        optimizer: keras.optimizers.Optimizer,
-        alternate: int = 0,
-        variables: Sequence[Any] | None = None,
-    ) -> None:
+        self, optimizer: keras.optimizers.Optimizer, alternate: int = 0, xla: str = "auto"
+    ) -> Trainer:
         """Set how the network's weights are moved.
 
         Args:
-            optimizer: A Keras optimizer. Where it keeps a moving average of the weights
-                (`use_ema`), the network has that whenever no step is taken: for
-                callbacks at the end of an epoch, and after `fit`.
-            alternate: So many steps of the features, then as many of the
-                deformation, each with an optimizer like this one; 0 moves
-                everything at once.
-            variables: Those of the network that are moved; all by default.
+            optimizer: A Keras optimizer; Adam where an outer problem differentiates
+                through its steps. Where it keeps a moving average of the weights
+                (`use_ema`), the network has that whenever no step is taken, for
+                callbacks at the end of an epoch and after `fit`, and outer problems
+                are solved there.
+            alternate: So many steps of the features, then as many of the deformation,
+                each with an optimizer like this one; 0 moves everything at once.
+            xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
+
+        Returns:
+            The trainer itself.
         """
-        self.alternate = int(positive("--alternate", alternate, zero=True, whole=True))
-        self.variables = list(self.network.trainable_variables if variables is None else variables)
+        self.alternate = int(positive("alternate", alternate, zero=True, whole=True))
+        claimed = {id(v) for problem in self.problems for v in problem.claimed}
+        trained = [v for v in self.network.trainable_variables if id(v) not in claimed]
+        self.variables = [*trained, *self.loss.variables]
         groups = self.network.variable_groups if alternate else [self.variables]
+        if alternate and len(groups) < 2:
+            raise fail("alternate", type(self.network).__name__, "a network with features, as propagation")
         self.optimizer = optimizer
         # A configuration, not the optimizer itself, because each needs moments of its own.
         config = optimizer.get_config()
@@ -104,11 +99,15 @@ class Trainer:
         for one, group in zip(self._optimizers, groups, strict=True):
             one.build(group)
         parts = self._parts = list(zip(self._optimizers, groups, strict=True))
-        self._steps = [compile_step(partial(self._train_step, one, group)) for one, group in parts]
+        self.steps = [compile_step(partial(self._train_step, one, group), xla) for one, group in parts]
+        for problem in self.problems:
+            problem.build(self)
+        self.outer_steps = {p.name: compile_step(partial(p.step, self), xla) for p in self.problems}
+        return self
 
     def fit(
         self,
-        source: Source | tf.data.Dataset,
+        pairs: PairProvider | tf.data.Dataset,
         epochs: int = 1,
         steps_per_epoch: int = 100,
         batch_size: int = 1,
@@ -118,20 +117,20 @@ class Trainer:
         """Train.
 
         Args:
-            source: Of pairs; or a dataset of batches ``{"moving": [B, *S, C],
+            pairs: A `PairProvider`, or a dataset of batches ``{"moving": [B, *S, C],
                 "fixed": ...}``, which is repeated as often as needed.
-            epochs: Number of the last.
+            epochs: Number of the last epoch.
             steps_per_epoch: Steps of each.
-            batch_size: Pairs a step; a dataset has its own.
+            batch_size: Pairs in a step; a dataset has its own.
             callbacks: Keras's; `stop_training` of the network is heeded.
             initial_epoch: Epochs already done.
 
         Returns:
-            Keras's history: for each epoch the means of the loss and of every
-            term, unweighted, and the seconds taken.
+            Keras's history: for each epoch the means of the loss and of every term,
+            unweighted, what the outer problems say of themselves, and the seconds taken.
 
         Raises:
-            Diverged: Names the term that is no longer finite.
+            DivergenceError: Names the term or the variable that is no longer finite.
         """
         self._check_compiled()
         calls = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=self.network)
@@ -139,11 +138,13 @@ class Trainer:
         calls.on_train_begin()
         for number in range(initial_epoch, epochs):
             calls.on_epoch_begin(number)
-            values = self._epoch(as_source(source), number, steps_per_epoch, batch_size, calls)
+            values = self._epoch(as_provider(pairs), number, steps_per_epoch, batch_size, calls)
             calls.on_epoch_end(number, values)
             if self.network.stop_training:
                 break
         calls.on_train_end()
+        for problem in self.problems:
+            problem.finish()
         return self.network.history
 
     def _check_compiled(self) -> None:
@@ -151,40 +152,90 @@ class Trainer:
             raise fail("fit", "a trainer that is not compiled", "trainer.compile(optimizer, ...) before it")
 
     def _epoch(
-        self, source: Source, number: int, steps: int, batch_size: int, calls: Any
+        self, pairs: PairProvider, number: int, steps: int, batch_size: int, calls: Any
     ) -> dict[str, float]:
         began, first = time.perf_counter(), number * steps
         sums: dict[str, list[float]] = {}
         self._exchange_begun()
-        self.begin_epoch(first, steps, batch_size)
-        for done, (step, batch) in enumerate(source.dataset(first, first + steps, batch_size), 1):
+        outer = {p.name: self._outer_batches(p, first, steps, batch_size) for p in self.problems}
+        for done, (step, batch) in enumerate(pairs.dataset(first, first + steps, batch_size), 1):
             calls.on_train_batch_begin(done - 1)
-            turn = (first + done - 1) // self.alternate % len(self._steps) if self.alternate else 0
-            terms = self.checked(self._steps[turn](step, batch), first + done, number)
-            terms |= self.after_step(step, batch, first + done)
+            turn = (first + done - 1) // self.alternate % len(self.steps) if self.alternate else 0
+            terms = self.checked(self.steps[turn](step, batch), first + done, number)
+            for problem in self.problems:
+                if problem.is_due(first + done - 1):
+                    held = next(outer[problem.name])[1]
+                    terms |= self._outer_step(problem, step, batch, held, first + done)
             for key, value in terms.items():
                 sums.setdefault(key, []).append(value)
             calls.on_train_batch_end(done - 1, terms)
         self._exchange_begun()
         means = {k: float(np.mean(v)) for k, v in sums.items()}
-        return {**means, **self.end_epoch(), "seconds": time.perf_counter() - began}
+        return {**means, **self.values(), "seconds": time.perf_counter() - began}
 
-    def exchange_averages(self, optimizers: Sequence[Any]) -> None:
-        """Exchange the weights and their moving averages in these optimizers; twice is nothing."""
-        for one, group in self._parts:
-            if one in optimizers and one.use_ema:
-                for weight, average in zip(group, one._model_variables_moving_average, strict=True):
-                    kept = tf.identity(weight.value)
-                    weight.assign(average.value)
-                    average.assign(kept)
+    @staticmethod
+    def _outer_batches(problem: OuterProblem, first: int, steps: int, batch_size: int) -> Iterator[Any]:
+        """The batches of a problem's steps in an epoch, which are numbered by themselves."""
+        turns = [k for k in range(first, first + steps) if problem.is_due(k)]
+        if not turns:
+            return iter(())
+        start = problem.turn(turns[0])
+        return iter(problem.pairs.dataset(start, start + len(turns), batch_size))
 
-    def _exchange_begun(self) -> None:
-        # Before its first step an optimizer has no averages yet.
-        self.exchange_averages([one for one in self._optimizers if int(one.iterations) > 0])
+    def _outer_step(
+        self, problem: OuterProblem, step: tf.Tensor, batch: Any, outer: Any, number: int
+    ) -> dict[str, float]:
+        missing = [name for name in problem.needs if name not in outer]
+        if missing:
+            raise fail("outer_loss", f"pairs without {missing[0]}", "pairs that have them")
+        values = {k: float(v) for k, v in self.outer_steps[problem.name](step, batch, outer).items()}
+        status = int(values.pop("status"))
+        if not np.isfinite(values["upper"]):
+            raise DivergenceError(f"the outer loss is {MEANINGS[status]} at step {number}")
+        skipped = float(status != CONVERGED)
+        problem.record({"step": number, **values, **self.values(), "skipped": skipped})
+        return {problem.loss_column: values["upper"], problem.skipped_column: skipped}
 
-    def _train_step(
-        self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: dict[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
+    def values(self) -> dict[str, float]:
+        """What the outer problems say of themselves: loss weights, entropy."""
+        return {k: v for problem in self.problems for k, v in problem.values().items()}
+
+    def seconds_per_step(
+        self, pairs: PairProvider | tf.data.Dataset, batch_size: int = 1, rounds: int = 3
+    ) -> float:
+        """Time of a training step with its share of the outer problems; nothing is moved by it.
+
+        Args:
+            pairs, batch_size: As in `fit`.
+            rounds: Of which the fastest counts.
+
+        Returns:
+            Seconds.
+        """
+        self._check_compiled()
+        # Some variables are among both; assigning them twice does no harm.
+        touched = [*self.network.weights, *self.state_variables]
+        kept = [np.array(v) for v in touched]
+        step, batch = next(iter(as_provider(pairs).dataset(0, 1, batch_size)))
+        jobs = [(1, partial(self.steps[0], step, batch))]
+        for problem in self.problems:
+            _, outer = next(iter(problem.pairs.dataset(0, 1, batch_size)))
+            jobs.append((problem.every, partial(self.outer_steps[problem.name], step, batch, outer)))
+        total = 0.0
+        for every, run in jobs:
+            seconds = []
+            for _ in range(rounds + 1):
+                began = time.perf_counter()
+                {k: np.array(v) for k, v in run().items()}
+                seconds.append(time.perf_counter() - began)
+            total += min(seconds[1:]) / every
+        for variable, value in zip(touched, kept, strict=True):
+            variable.assign(value)
+        return total
+
+    # What a step is made of; outer problems use it too.
+
+    def _train_step(self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: Batch) -> Tensors:
         """One update of these variables."""
         batch = self.prepare(step, batch)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -195,70 +246,70 @@ class Trainer:
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **terms}
 
-    def prepare(self, step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Augment real pairs and set what the network draws noise from, both from the step alone."""
-        seed = self.seed_noise(step)
-        return batch if "moving_target" in batch else self.augmentation(batch, seed)
+    def prepare(self, step: tf.Tensor, batch: Batch) -> Tensors:
+        """Augment real pairs and draw what is random in this step, both from the step alone."""
+        seed = self.sample(step)
+        return dict(batch) if "moving_target" in batch else self.augmentation(batch, seed)
 
-    def seed_noise(self, step: tf.Tensor) -> tf.Tensor:
+    def sample(self, step: tf.Tensor) -> tf.Tensor:
         """Set what the network draws noise from by the step's number; the seed, ``[2]``."""
         seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
         for generator in self.network.seed_generators:
             generator.state.assign(tf.cast(seed, generator.state.dtype))
+        for problem in self.problems:
+            problem.sample(seed)
         return seed
 
-    def objective(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def objective(self, batch: Batch) -> tuple[tf.Tensor, Tensors]:
         """The weighted sum and its terms for a batch."""
-        fields = self.network.fields(batch["moving"], batch["fixed"], training=True)
-        moving, fixed = (batch.get(f"{side}_target", batch[side]) for side in ("moving", "fixed"))
-        labels = [batch[k] for k in ("moving_labels", "fixed_labels") if k in batch]
-        terms = self.energy.terms(fields, moving, fixed, labels or None)
-        return self.energy.total(terms), terms
+        for problem in self.problems:
+            problem.enter_inner()
+        terms = weighted = self.loss.evaluate(self.network, batch, training=True)
+        for problem in self.problems:
+            weighted = problem.reweight(weighted)
+        return self.loss.total(weighted), terms
+
+    def inner_optimizer(self) -> tuple[Adam, list[tf.Tensor]]:
+        """The next step of the network's optimizer as a pure function, and its state."""
+        return Adam.of_keras(self.optimizer, self.variables)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """In the block the network has the moving averages of its weights, where there are any."""
+        self._exchange_averages(self._optimizers)
+        yield
+        self._exchange_averages(self._optimizers)
+
+    def _exchange_averages(self, optimizers: Sequence[Any]) -> None:
+        """Exchange the weights and their moving averages in these optimizers; twice changes nothing."""
+        for one, group in self._parts:
+            if one in optimizers and one.use_ema:
+                for weight, average in zip(group, one._model_variables_moving_average, strict=True):
+                    kept = tf.identity(weight.value)
+                    weight.assign(average.value)
+                    average.assign(kept)
+
+    def _exchange_begun(self) -> None:
+        # Before its first step an optimizer has no averages yet.
+        self._exchange_averages([one for one in self._optimizers if int(one.iterations) > 0])
 
     @property
     def state_variables(self) -> list[Any]:
         """What a checkpoint has to hold beside the network."""
-        return [v for one in self._optimizers for v in one.variables]
+        inner = [v for one in self._optimizers for v in one.variables]
+        outer = [v for problem in self.problems for v in problem.state_variables]
+        return [*inner, *outer, *self.loss.state_variables]
 
-    def checked(self, terms: dict[str, tf.Tensor], step: int, epoch: int) -> dict[str, float]:
+    def checked(self, terms: Tensors, step: int, epoch: int) -> dict[str, float]:
         """The terms as numbers.
 
         Raises:
-            Diverged: One is not finite.
+            DivergenceError: One is not finite.
         """
         numbers = {k: float(v) for k, v in terms.items()}
         bad = [k for k, v in numbers.items() if not np.isfinite(v)]
         if bad:
-            name = next((b for b in bad if b != "loss"), self.suspect())
-            raise Diverged(f"{name} is no longer finite at step {step} (epoch {epoch + 1})")
+            suspects = [s for s in (p.suspect() for p in self.problems) if s]
+            name = next((b for b in bad if b != "loss"), suspects[0] if suspects else "loss")
+            raise DivergenceError(f"{name} is no longer finite at step {step} (epoch {epoch + 1})")
         return numbers
-
-    def suspect(self) -> str:
-        """What to blame where every term is finite and their weighted sum is not."""
-        return "loss"
-
-    def begin_epoch(self, first: int, steps: int, batch_size: int) -> None:
-        """For what a subclass has to prepare before steps first..first+steps-1."""
-
-    def after_step(self, step: tf.Tensor, batch: dict[str, tf.Tensor], number: int) -> dict[str, float]:
-        """For what a subclass does after a step, `number` of them done; further terms to be averaged."""
-        return {}
-
-    def end_epoch(self) -> dict[str, float]:
-        """Values of a subclass that are logged as they are, not averaged."""
-        return {}
-
-
-class _Batches:
-    """A dataset of batches as a source: step k sees batch k of its endless repetition."""
-
-    def __init__(self, batches: tf.data.Dataset) -> None:
-        self.batches = batches.repeat()
-
-    def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset:
-        return self.batches.skip(start).take(stop - start).enumerate(start)
-
-
-def as_source(pairs: Source | tf.data.Dataset) -> Source:
-    """A dataset as a source; a source as it is."""
-    return _Batches(pairs) if isinstance(pairs, tf.data.Dataset) else pairs

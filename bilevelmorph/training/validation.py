@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from bilevelmorph.datasets.pair_dataset import PairDataset
+from bilevelmorph.datasets.pairs import Pair
 from bilevelmorph.metrics.deformation import folding_percent
 from bilevelmorph.metrics.overlap import mean_dice
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.warping import warp
-from bilevelmorph.volumes.dataset import PairSource
-from bilevelmorph.volumes.pairs import Pair
 
 
 class Validation:
@@ -24,18 +24,18 @@ class Validation:
         labels: Foreground values; those of each pair by default.
 
     >>> import tempfile
-    >>> from bilevelmorph.networks import StillNetwork
-    >>> from bilevelmorph.volumes.pairs import Subject
+    >>> from bilevelmorph.networks import IdentityNetwork
+    >>> from bilevelmorph.datasets.pairs import Subject
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     scan = Subject(Path(folder, "scan.npy"), Path(folder, "labels.npy"))
     ...     for file in (scan.image, scan.labels):
     ...         np.save(file, np.eye(16, dtype=np.uint8))
     ...     pairs = [Pair(scan, scan)]
-    ...     Validation(PairSource(pairs=pairs), pairs, [1])(StillNetwork(2))
+    ...     Validation(PairDataset(pairs=pairs), pairs, [1])(IdentityNetwork(2))
     {'val_dice': 1.0, 'val_folding': 0.0}
     """
 
-    def __init__(self, source: PairSource, pairs: Sequence[Pair], labels: Sequence[int] | None) -> None:
+    def __init__(self, source: PairDataset, pairs: Sequence[Pair], labels: Sequence[int] | None) -> None:
         self.source, self.pairs, self.labels = source, list(pairs), labels
 
     def __call__(self, network: RegistrationNetwork) -> dict[str, float]:

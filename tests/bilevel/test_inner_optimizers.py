@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bilevelmorph.bilevel import Adam, GradientDescent
-from bilevelmorph.checks import InputError
+from bilevelmorph.errors import InputError
 
 SHAPES = [(3, 2), (4,), ()]
 

@@ -9,9 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.io.warps import save_warp
 from bilevelmorph.networks import PropagationNetwork
-from bilevelmorph.volumes import Volume, save_volume
-from bilevelmorph.volumes.warps import save_warp
 
 SHAPE = (12, 14, 16)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import typing
+
 import ants
 import numpy as np
 import pytest
 import SimpleITK
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bilevelmorph.checks import InputError
-from bilevelmorph.cli import flags
 from bilevelmorph.cli.main import main
-from bilevelmorph.volumes import Volume, load_volume, save_volume
-from bilevelmorph.volumes.itk import load_itk_affine, save_itk_affine
-from bilevelmorph.volumes.warps import WARP_FORMATS, load_warp, save_warp
+from bilevelmorph.cli.options import WarpFormat
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import InputError
+from bilevelmorph.io.itk import load_itk_affine, save_itk_affine
+from bilevelmorph.io.volumes import load_volume, save_volume
+from bilevelmorph.io.warps import WARP_FORMATS, load_warp, save_warp
 
 SHAPE = (22, 26, 24)
 
@@ -183,7 +186,7 @@ def test_warp_round_trip(tmp_path, ndims):
 def test_what_itk_has_no_form_for(tmp_path):
     with pytest.raises(InputError, match="npz"):
         save_warp(tmp_path / "w.npz", np.zeros((4, 4, 4, 3)), np.eye(4), "itk")
-    with pytest.raises(InputError, match="--warp-format"):
+    with pytest.raises(InputError, match="warp_format"):
         save_warp(tmp_path / "w.nii", np.zeros((4, 4, 4, 3)), np.eye(4), "fsl")
     (tmp_path / "a.txt").write_text("nothing", encoding="utf-8")
     with pytest.raises(InputError, match="cannot read"):
@@ -192,4 +195,4 @@ def test_what_itk_has_no_form_for(tmp_path):
 
 
 def test_the_command_names_every_format():
-    assert flags.WARP_FORMATS == WARP_FORMATS
+    assert typing.get_args(WarpFormat) == WARP_FORMATS

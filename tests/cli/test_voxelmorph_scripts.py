@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bilevelmorph.volumes import load_volume
-from bilevelmorph.volumes.tables import read_rows
+from bilevelmorph.io.csv import read_rows
+from bilevelmorph.io.volumes import load_volume
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def test_semisupervised_then_test(scans, tmp_path, capsys):
 def test_label_maps_that_are_asked_for_and_missing(scans, tmp_path, capsys):
     flags = ["--img-list", scans / "list.txt", "--img-suffix", "_img.npz", "--model-dir", tmp_path, "--quiet"]
     assert script("train_semisupervised_seg.py", *flags) == 2
-    assert "no --labels" in capsys.readouterr().err
+    assert "no label values" in capsys.readouterr().err
     assert script("train_semisupervised_seg.py", *flags, "--labels", scans / "labels.npy") == 2
     assert "no label map for" in capsys.readouterr().err
     (tmp_path / "bad.txt").write_text("1 2 x", encoding="utf-8")

@@ -79,7 +79,7 @@ def test_a_step_of_adam_is_as_large_for_every_operation(ndims, name):
 def test_a_mixture_is_the_weighted_sum(ndims):
     mixed, x = supernet(ndims), images(ndims)
     mixed.alpha.assign(np.random.default_rng(3).normal(size=len(OPERATIONS)))
-    mixed.heat.assign(0.5)
+    mixed.softmax_temperature.assign(0.5)
     logits = np.array(mixed.alpha) / 0.5
     shares = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(mixed.probabilities, shares, rtol=1e-5)

@@ -73,7 +73,7 @@ CASES = {
         },
         lambda s: [(*s, 2)],
     ),
-    "modulation": Case("Modulation", {"conditions": 2}, lambda s: [(*s, 3), (2,)]),
+    "modulation": Case("FiLM", {"conditions": 2}, lambda s: [(*s, 3), (2,)]),
     "fixed-op": Case("MixedOp", {"ndims": 2, "filters": 3, "operations": ["sep5"]}, lambda s: [(*s, 2)]),
     "cell": Case(
         "Cell",
@@ -92,14 +92,14 @@ CASES = {
         {"ndims": 2, "widths": [4], "radius": 1},
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
-    "matching-guided": Case(
+    "matching-analytic": Case(
         "DataMatching",
-        {"ndims": 2, "widths": [4], "radius": 1, "guides": ["argmin", "gradient"]},
+        {"ndims": 2, "widths": [4], "radius": 1, "analytic_steps": ["argmin", "gradient"]},
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
     "matching-formula": Case(
         "DataMatching",
-        {"ndims": 2, "widths": [], "guides": ["gradient"]},
+        {"ndims": 2, "widths": [], "analytic_steps": ["gradient"]},
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),
     "propagation": Case(
@@ -115,7 +115,7 @@ CASES = {
             "regularization": [],
             "steps": 2,
             "shared": False,
-            "guides": ["gradient"],
+            "analytic_steps": ["gradient"],
         },
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
     ),

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from bilevelmorph import layers
-from bilevelmorph.ops import xla
-from bilevelmorph.vxm import require
+from bilevelmorph.compat.voxelmorph.import_hook import require
+from bilevelmorph.devices import using_xla
 
 SIZES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
 SQUARE = {2: (6, 6), 3: (5, 5, 4)}  # the parent fails on affine with "xy" where the first two sizes differ
@@ -41,7 +41,7 @@ def assert_parity(rng, name, options, *inputs, mode="off"):
     """
     weight = rng.normal(size=inputs[0].shape).astype(np.float32)
     expected, expected_slopes = values_and_slopes(parent(name)(**options), weight, *inputs)
-    with xla.using(mode):
+    with using_xla(mode):
         out, slopes = values_and_slopes(getattr(layers, name)(**options), weight, *inputs)
     np.testing.assert_allclose(out, expected, atol=1e-5)
     for slope, wanted in zip(slopes, expected_slopes, strict=True):

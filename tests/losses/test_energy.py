@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.devices import using_xla
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses import bending, diffusion, folding
-from bilevelmorph.losses.energy import SIMILARITIES, Energy, kl_to_prior, make_similarity
-from bilevelmorph.networks import Fields, PropagationNetwork
-from bilevelmorph.ops import halve, integrate, resize_field, warp, xla
+from bilevelmorph.losses.energy import Energy, kl_to_prior
+from bilevelmorph.networks import Deformation, PropagationNetwork
+from bilevelmorph.ops import average_pool, integrate, resize_field, warp
+from bilevelmorph.registry import LOSSES
 
 SHAPE = (16, 12)
 
@@ -29,28 +31,28 @@ def velocity(rng, shape=SHAPE):
 
 
 def one_stage(v, **extra):
-    """The fields of one stage at full resolution."""
+    """The deformation of one stage at full resolution."""
     displacement = integrate(v)
-    return Fields(displacement, [v], [displacement], 7, extra=extra)
+    return Deformation(displacement, [v], [displacement], 7, extra=extra)
 
 
 def two_stages(rng):
-    """Fields with stages at factors 4 and 2."""
+    """Deformation with stages at factors 4 and 2."""
     coarse, fine = velocity(rng, (4, 3)), velocity(rng, (8, 6))
     stages = [integrate(coarse), integrate(fine)]
-    return Fields(resize_field(stages[1], list(SHAPE)), [coarse, fine], stages)
+    return Deformation(resize_field(stages[1], list(SHAPE)), [coarse, fine], stages)
 
 
 def test_total_is_the_weighted_sum(rng):
     moving, fixed = images(rng)
-    fields = one_stage(3 * velocity(rng))
+    deformation = one_stage(3 * velocity(rng))
     energy = Energy("mse", weights={"similarity": 2.0, "regularity": 0.5, "folding": 10})
-    terms = energy.terms(fields, moving, fixed)
-    moved = warp(moving, fields.displacement)
+    terms = energy.terms(deformation, moving, fixed)
+    moved = warp(moving, deformation.displacement)
     expected = {
         "similarity": np.mean((fixed - moved) ** 2),
-        "regularity": float(diffusion(fields.velocities[0])),
-        "folding": float(folding(fields.displacement)),
+        "regularity": float(diffusion(deformation.velocities[0])),
+        "folding": float(folding(deformation.displacement)),
     }
     assert {k: float(v) for k, v in terms.items()} == pytest.approx(expected, rel=1e-4)
     total = 2 * expected["similarity"] + 0.5 * expected["regularity"] + 10 * expected["folding"]
@@ -90,11 +92,11 @@ def test_terms_with_a_weight_are_the_terms_there_are(rng, names):
 
 def test_similarity_at_the_scale_of_a_stage(rng):
     moving, fixed = images(rng)
-    fields = two_stages(rng)
+    deformation = two_stages(rng)
     weights = {"similarity": 1.0, "similarity_2": 1.0, "similarity_4": 1.0}
-    terms = Energy("mse", weights=weights).terms(fields, moving, fixed)
-    for scale, stage in [(4, fields.displacements[0]), (2, fields.displacements[1])]:
-        small = [halve(x) if scale == 2 else halve(halve(x)) for x in (fixed, moving)]
+    terms = Energy("mse", weights=weights).terms(deformation, moving, fixed)
+    for scale, stage in [(4, deformation.displacements[0]), (2, deformation.displacements[1])]:
+        small = [average_pool(x) if scale == 2 else average_pool(average_pool(x)) for x in (fixed, moving)]
         expected = np.mean((small[0] - warp(small[1], stage)) ** 2)
         assert float(terms[f"similarity_{scale}"]) == pytest.approx(expected, rel=1e-4)
 
@@ -104,8 +106,8 @@ def test_every_term_of_a_network_on_an_odd_size(rng):
     network = PropagationNetwork(2, matching=[4], regularization=[4], encoder=[[], [4], [4]])
     names = ["similarity", "similarity_2", "similarity_4", "regularity", "folding"]
     energy = Energy("mse", weights=dict.fromkeys(names, 1.0), bidir=True)
-    with tf.GradientTape() as tape, xla.using("off"):
-        terms = energy.terms(network.fields(moving, fixed, training=True), moving, fixed)
+    with tf.GradientTape() as tape, using_xla("off"):
+        terms = energy.terms(network.deform(moving, fixed, training=True), moving, fixed)
         total = energy.total(terms)
     assert set(terms) == set(names)
     for slope in tape.gradient(total, [v.value for v in network.trainable_variables]):
@@ -121,8 +123,8 @@ def test_bidir_is_symmetric(rng):
     assert forth == pytest.approx(back, rel=1e-5)
     single = Energy("mse", weights={"similarity": 1.0})
     one, other = (
-        float(single.terms(fields, *pair)["similarity"])
-        for fields, pair in [(one_stage(v), (moving, fixed)), (one_stage(-v), (fixed, moving))]
+        float(single.terms(deformation, *pair)["similarity"])
+        for deformation, pair in [(one_stage(v), (moving, fixed)), (one_stage(-v), (fixed, moving))]
     )
     assert one != pytest.approx(other, rel=1e-3)
     assert forth == pytest.approx((one + other) / 2, rel=1e-5)
@@ -130,20 +132,22 @@ def test_bidir_is_symmetric(rng):
 
 def test_regularity_is_asked_of_every_stage(rng):
     moving, fixed = images(rng)
-    fields = two_stages(rng)
+    deformation = two_stages(rng)
     for name, penalty in [("diffusion", diffusion), ("bending", bending)]:
         energy = Energy("mse", regularity=name, weights={"similarity": 1.0, "regularity": 1.0})
-        expected = np.mean([float(penalty(v)) for v in fields.velocities])
-        assert float(energy.terms(fields, moving, fixed)["regularity"]) == pytest.approx(expected, rel=1e-5)
+        expected = np.mean([float(penalty(v)) for v in deformation.velocities])
+        assert float(energy.terms(deformation, moving, fixed)["regularity"]) == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
-@pytest.mark.parametrize("name", SIMILARITIES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_similarity_by_name(rng, name):
     moving, fixed = images(rng)
     energy = Energy(name, width=5, weights={"similarity": 1.0})
-    fields = one_stage(velocity(rng))
-    value = energy.terms(fields, moving, fixed)["similarity"]
-    expected = make_similarity(name, 5)(fixed, warp(moving, fields.displacement))
+    deformation = one_stage(velocity(rng))
+    value = energy.terms(deformation, moving, fixed)["similarity"]
+    expected = LOSSES.make(name, width=5)(fixed, warp(moving, deformation.displacement))
     assert float(value) == pytest.approx(float(expected), rel=1e-4)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bilevelmorph.compat.voxelmorph.import_hook import require
 from bilevelmorph.losses import bending, diffusion, folding
 from bilevelmorph.ops import affine_displacement
-from bilevelmorph.vxm import require
 
 SIZES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
 every_penalty = pytest.mark.parametrize("penalty", [diffusion, bending, folding])

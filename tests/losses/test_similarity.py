@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import convolve, gaussian_filter
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses import MIND, MSE, NMI, LocalNCC, SoftDice
 from bilevelmorph.ops.descriptors import mind
 

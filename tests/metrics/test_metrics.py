@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.data.geometry import voxel_positions
+from bilevelmorph.errors import InputError
 from bilevelmorph.metrics import (
     dice,
     folding_percent,
@@ -17,7 +18,6 @@ from bilevelmorph.metrics import (
     mean_dice,
     mean_hausdorff95,
 )
-from bilevelmorph.volumes.geometry import voxel_positions
 
 
 def linear_field(matrix, shape):

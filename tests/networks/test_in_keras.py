@@ -15,7 +15,7 @@ import tensorflow as tf
 from processes import free_ports
 
 from bilevelmorph.losses import LocalNCC
-from bilevelmorph.networks import CellNetwork, Genotype, PropagationNetwork, StillNetwork, VxmDense
+from bilevelmorph.networks import AutoRegNetwork, Genotype, IdentityNetwork, PropagationNetwork, VxmDense
 from bilevelmorph.ops import xla  # noqa: F401  for the processes
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
@@ -27,9 +27,9 @@ def make(kind):
     if kind == "vxm":
         network = VxmDense(2, [[4, 4], [4, 4]], int_steps=2)
     elif kind == "cells":
-        network = CellNetwork.of(Genotype.uniform("conv3", (4, 2), 1, 4), 2, int_steps=2)
+        network = AutoRegNetwork.of(Genotype.uniform("conv3", (4, 2), 1, 4), 2, int_steps=2)
     elif kind == "still":
-        network = StillNetwork(2)
+        network = IdentityNetwork(2)
     else:
         network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,), int_steps=2)
     network.build()
@@ -99,7 +99,7 @@ else:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategies = [tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])]
-from test_in_keras import LocalNCC, keras, make, pairs, xla
+from test_in_keras import LocalNCC, keras, make, pairs, using_xla
 def losses(strategy):
     with strategy.scope():
         network = make("propagation")
@@ -107,7 +107,7 @@ def losses(strategy):
     m, f = pairs(4)
     data = tf.data.Dataset.from_tensor_slices(((m, f), {"moved": f})).batch(2)
     return network.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
-with xla.using("off"):
+with using_xla("off"):
     print(json.dumps([losses(s) for s in strategies]))
 """
 

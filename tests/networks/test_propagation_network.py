@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.devices import using_xla
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses.energy import Energy, kl_to_normal
-from bilevelmorph.networks import Fields, PropagationNetwork
-from bilevelmorph.networks.weights import load_weights
+from bilevelmorph.models.weights import load_weights
+from bilevelmorph.networks import Deformation, PropagationNetwork
 from bilevelmorph.ops import compose, integrate, warp, xla
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def randomise_heads(network, scale):
 @pytest.mark.parametrize("shape", [(13, 10), (16, 12), (5, 4), (7, 9, 6)])
 def test_any_size(rng, shape):
     moving, fixed = images(rng, shape, batch=2)
-    with xla.using("off"):
+    with using_xla("off"):
         network = randomise_heads(small(len(shape)), 1.0)
         out = network([moving, fixed])
         np.testing.assert_allclose(out["moved"], warp(moving, out["displacement"]), atol=1e-6)
@@ -67,7 +68,7 @@ def test_any_size(rng, shape):
 )
 def test_starts_near_the_identity(rng, options):
     moving, fixed = images(rng, (13, 10))
-    with xla.using("off"):
+    with using_xla("off"):
         out = small(**options)({"moving": moving, "fixed": fixed})
     assert np.abs(out["displacement"]).max() < 1e-2
     np.testing.assert_allclose(out["moved"], moving, atol=1e-3)
@@ -79,18 +80,18 @@ def test_starts_near_the_identity(rng, options):
 def test_stages(rng, scales, radius):
     moving, fixed = images(rng, (13, 10))
     network = small(scales=scales, encoder=((8,), (16,), (16,)), radius=radius)
-    with xla.using("off"):
-        fields = network.fields(moving, fixed)
+    with using_xla("off"):
+        deformation = network.deform(moving, fixed)
     padded = (16, 12)
-    assert fields.displacement.shape == (1, *padded, 2)
+    assert deformation.displacement.shape == (1, *padded, 2)
     expected = [(1, *[n // s for n in padded], 2) for s in scales]
-    assert [tuple(v.shape) for v in fields.velocities] == expected
-    assert [tuple(d.shape) for d in fields.displacements] == expected
+    assert [tuple(v.shape) for v in deformation.velocities] == expected
+    assert [tuple(d.shape) for d in deformation.displacements] == expected
 
 
 def test_images_of_a_batch_do_not_mix(rng):
     moving, fixed = images(rng, (13, 10), batch=2)
-    with xla.using("off"):
+    with using_xla("off"):
         network = randomise_heads(small(), 1.0)
         both = network([moving, fixed])["displacement"]
         one = network([moving[1:], fixed[1:]])["displacement"]
@@ -101,7 +102,7 @@ def test_plain_tensorflow_gives_what_xla_gives(rng):
     moving, fixed = images(rng, (13, 10))
     network = randomise_heads(small(), 1.0)
     compiled = network([moving, fixed])["displacement"]
-    with xla.using("off"):
+    with using_xla("off"):
         plain = network([moving, fixed])["displacement"]
     np.testing.assert_allclose(compiled, plain, atol=1e-5)
 
@@ -116,14 +117,14 @@ def test_parameters_of_the_default():
 def test_inverse_undoes_the_displacement(rng, scales):
     moving, fixed = images(rng, (40, 36))
     network = randomise_heads(small(scales=scales, encoder=((4,), (4,), (6,))), 1.0)
-    with xla.using("off"):
-        fields = network.fields(moving, fixed)
+    with using_xla("off"):
+        deformation = network.deform(moving, fixed)
         # Towards 1.5 voxels; the displacement does not grow in proportion to the weights.
         for _ in range(4):
             for head in heads(network):
-                head.kernel.assign(head.kernel * float(1.5 / np.abs(fields.displacement).max()))
-            fields = network.fields(moving, fixed)
-        forward, backward = fields.displacement, fields.inverse()
+                head.kernel.assign(head.kernel * float(1.5 / np.abs(deformation.displacement).max()))
+            deformation = network.deform(moving, fixed)
+        forward, backward = deformation.displacement, deformation.inverse()
         left = [compose(forward, backward).numpy(), compose(backward, forward).numpy()]
     inside = (0, slice(6, -6), slice(6, -6))
     moved = np.abs(forward.numpy()[inside])
@@ -140,15 +141,15 @@ def test_iterations_continue_one_another(rng):
     twice = small(scales=(2,), encoder=((), (4,)), steps=2)
     twice.build()
     twice.set_weights(once.get_weights())
-    with xla.using("off"):
+    with using_xla("off"):
         source, target = tf.split(once.encoder(tf.concat([moving, fixed], 0))[1], 2, 0)
         first, _ = once.stages[0]([target, source, tf.zeros([1, 8, 6, 2])])
         second, velocity = once.stages[0]([target, source, first])
-        fields = twice.fields(moving, fixed)
-    np.testing.assert_allclose(fields.displacements[-1], second, atol=1e-6)
-    np.testing.assert_allclose(fields.velocities[1], velocity, atol=1e-6)
-    assert len(fields.velocities) == 2
-    assert len(fields.displacements) == 1
+        deformation = twice.deform(moving, fixed)
+    np.testing.assert_allclose(deformation.displacements[-1], second, atol=1e-6)
+    np.testing.assert_allclose(deformation.velocities[1], velocity, atol=1e-6)
+    assert len(deformation.velocities) == 2
+    assert len(deformation.displacements) == 1
     own = small(scales=(2,), encoder=((), (4,)), steps=2, shared=False)
     own.build()
     assert len(own.weights) == len(once.weights) + len(once.stages[0].weights)
@@ -160,12 +161,15 @@ def test_inverse_takes_the_stages_back_in_reverse():
     turn = tf.constant((place @ [[0, 0.4], [-0.4, 0]])[None].astype(np.float32))
     shift = tf.fill([1, 33, 33, 2], 3.0)
     steps = [integrate(turn), integrate(shift)]
-    fields = Fields(compose(*steps), [turn, shift], [steps[0], compose(*steps)])
+    deformation = Deformation(compose(*steps), [turn, shift], [steps[0], compose(*steps)])
     inside = (0, slice(10, -10), slice(10, -10))
-    for pair in [(fields.displacement, fields.inverse()), (fields.inverse(), fields.displacement)]:
+    for pair in [
+        (deformation.displacement, deformation.inverse()),
+        (deformation.inverse(), deformation.displacement),
+    ]:
         np.testing.assert_allclose(compose(*pair)[inside], np.zeros((13, 13, 2)), atol=0.02)
-    turned = fields._replace(velocities=fields.velocities[::-1]).inverse()
-    assert np.abs(compose(fields.displacement, turned)[inside]).max() > 0.5
+    turned = deformation._replace(velocities=deformation.velocities[::-1]).inverse()
+    assert np.abs(compose(deformation.displacement, turned)[inside]).max() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -229,8 +233,8 @@ np.savez(folder + "/out.npz", **{k: v.numpy() for k, v in out.items()})
 
 def test_file_is_read_in_another_process(rng, tmp_path):
     moving, fixed = images(rng, (13, 10))
-    guided = {"radius": (1, 0), "guides": ["argmin", "gradient"], "steps": (1, 2), "shared": False}
-    options = {**guided, "int_steps": 4, "descriptor": "mind", "name": "mine"}
+    analytic = {"radius": (1, 0), "analytic_steps": ["argmin", "gradient"], "steps": (1, 2), "shared": False}
+    options = {**analytic, "int_steps": 4, "descriptor": "mind", "name": "mine"}
     network = small(**options, preprocessing={"spacing": [1.0, 1.0]})
     expected = randomise_heads(network, 1.0)([moving, fixed])
     network.save(tmp_path / "network.keras")
@@ -249,7 +253,7 @@ def test_mixed_precision_keeps_the_displacement_precise(rng):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        with xla.using("off"):
+        with using_xla("off"):
             out = small()([moving, fixed])
     finally:
         keras.config.set_dtype_policy(before)
@@ -258,7 +262,7 @@ def test_mixed_precision_keeps_the_displacement_precise(rng):
 
 
 def test_learns_to_move_a_blob():
-    """Thirty steps on one pair at least halve the difference of the images."""
+    """Thirty steps on one pair at least average_pool the difference of the images."""
     x, y = np.indices((32, 32))
     moving, fixed = (
         tf.constant(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 40)[None, ..., None].astype(np.float32))
@@ -272,7 +276,7 @@ def test_learns_to_move_a_blob():
     @xla.compile_step
     def step():
         with tf.GradientTape() as tape:
-            terms = energy.terms(network.fields(moving, fixed, training=True), moving, fixed)
+            terms = energy.terms(network.deform(moving, fixed, training=True), moving, fixed)
             total = energy.total(terms)
         slopes = tape.gradient(total, network.trainable_variables)
         optimizer.apply_gradients(zip(slopes, network.trainable_variables, strict=True))
@@ -295,27 +299,27 @@ def test_probabilistic_features_are_the_deterministic_ones_with_a_spread(rng, tm
         for scale in (2, 4)
         for kind in ("kernel", "bias")
     ]
-    with xla.using("off"):
+    with using_xla("off"):
         expected = plain([moving, fixed])["displacement"]
         np.testing.assert_allclose(network([moving, fixed])["displacement"], expected, atol=1e-6)
-        fields = network.fields(moving, fixed)
+        deformation = network.deform(moving, fixed)
         generator = network.seed_generators[0]
 
         def drawn(seed):
             generator.state.assign(tf.constant([0, seed], generator.state.dtype))
-            return network.fields(moving, fixed, training=True).displacement.numpy()
+            return network.deform(moving, fixed, training=True).displacement.numpy()
 
         first, again, other = drawn(1), drawn(1), drawn(2)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
-    assert [f.shape.as_list() for f in fields.extra["features"]] == [[2, 8, 6, 8], [2, 4, 3, 12]]
-    mean, log_variance = np.split(fields.extra["features"][0].numpy().astype(np.float64), 2, -1)
-    kl = [kl_to_normal(f) for f in fields.extra["features"]]
+    assert [f.shape.as_list() for f in deformation.extra["features"]] == [[2, 8, 6, 8], [2, 4, 3, 12]]
+    mean, log_variance = np.split(deformation.extra["features"][0].numpy().astype(np.float64), 2, -1)
+    kl = [kl_to_normal(f) for f in deformation.extra["features"]]
     assert float(kl[0]) == pytest.approx(
         np.mean((mean**2 + np.exp(log_variance) - 1 - log_variance) / 2), rel=1e-5
     )
     weights = {"feature_kl": 1.0}
-    terms = Energy("mse", weights=weights).terms(fields, moving, fixed)
+    terms = Energy("mse", weights=weights).terms(deformation, moving, fixed)
     assert float(terms["feature_kl"]) == pytest.approx(np.mean(kl), rel=1e-6)
 
 

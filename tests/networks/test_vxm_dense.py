@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from processes import run_script
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.compat.voxelmorph.h5 import network_of_h5, read_h5
+from bilevelmorph.errors import InputError
+from bilevelmorph.models.weights import load_weights
 from bilevelmorph.networks import VxmDense
-from bilevelmorph.networks.h5 import network_of_h5, read_h5
-from bilevelmorph.networks.weights import load_weights
 
 FEATURES = [[8, 8, 8, 8], [8, 8, 8, 8, 8, 4]]
 KINDS = {
@@ -27,7 +27,7 @@ KINDS = {
 def peer(tmp_path_factory) -> Path:
     """Weights and results of VoxelMorph's own network."""
     out = tmp_path_factory.mktemp("voxelmorph")
-    run_script(Path(__file__).with_name("run_voxelmorph.py"), out)
+    run_script(Path(__file__).parents[1] / "compat" / "run_voxelmorph.py", out)
     return out
 
 
@@ -139,7 +139,7 @@ def test_variance_is_sampled_in_training_only(rng):
     network.build()
     network.log_sigma.bias.assign(np.zeros(2))
     pair = [rng.random((1, 16, 16, 1), dtype=np.float32) for _ in range(2)]
-    still = [network.fields(*pair, training=False).displacement for _ in range(2)]
-    moving = [network.fields(*pair, training=True).displacement for _ in range(2)]
+    still = [network.deform(*pair, training=False).displacement for _ in range(2)]
+    moving = [network.deform(*pair, training=True).displacement for _ in range(2)]
     np.testing.assert_array_equal(*still)
     assert np.abs(moving[0] - moving[1]).max() > 0.1

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from bilevelmorph.ops import xla
-from bilevelmorph.ops.matching import match_cost, matching_force, soft_argmin
+from bilevelmorph.devices import using_xla
+from bilevelmorph.ops.matching import cost_volume, demons_force, soft_argmin
 from bilevelmorph.ops.warping import warp
 
 SHAPES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
@@ -37,28 +37,28 @@ def reference(fixed, moved, radius):
 @pytest.mark.parametrize(("ndims", "radius"), [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1)])
 def test_costs_of_numpy(rng, ndims, radius):
     fixed, moved = features(rng, ndims), features(rng, ndims)
-    out = match_cost(tf.constant(fixed), tf.constant(moved), radius)
+    out = cost_volume(tf.constant(fixed), tf.constant(moved), radius)
     assert out.shape == (2, *SHAPES[ndims], (2 * radius + 1) ** ndims)
     np.testing.assert_allclose(out, reference(fixed, moved, radius), atol=1e-6)
 
 
 def test_no_cost_where_features_agree(rng):
     fixed = tf.constant(features(rng, 2))
-    np.testing.assert_array_equal(match_cost(fixed, fixed), np.zeros((2, *SHAPES[2], 1)))
+    np.testing.assert_array_equal(cost_volume(fixed, fixed), np.zeros((2, *SHAPES[2], 1)))
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 0), (-1, 1), (0, -1)])
 def test_least_cost_is_at_the_shift(rng, shift):
     fixed = features(rng, 2)
     moved = np.roll(fixed, shift, (1, 2))
-    cost = match_cost(tf.constant(fixed), tf.constant(moved), 1).numpy()[:, 1:-1, 1:-1]
+    cost = cost_volume(tf.constant(fixed), tf.constant(moved), 1).numpy()[:, 1:-1, 1:-1]
     shifts = list(itertools.product((-1, 0, 1), repeat=2))
     np.testing.assert_array_equal(cost.argmin(-1), np.full(cost.shape[:-1], shifts.index(shift)))
 
 
 def test_sizes_unknown_when_traced(rng):
     spec = tf.TensorSpec([None, None, None, 3])
-    traced = tf.function(lambda f, m: match_cost(f, m, 1), input_signature=[spec, spec])
+    traced = tf.function(lambda f, m: cost_volume(f, m, 1), input_signature=[spec, spec])
     fixed, moved = features(rng, 2), features(rng, 2)
     for size in (7, 4):
         f, m = fixed[:, :size], moved[:, :size]
@@ -89,8 +89,8 @@ def test_slopes_are_those_of_differences_summed_by_hand(rng, ndims, radius, xla_
             size = tf.add_n([tf.reduce_sum(g**2) for g in first])
         return [*first, *outer.gradient(size, pair)]
 
-    with xla.using(xla_mode):
-        found = slopes(lambda a, b: match_cost(a, b, radius))
+    with using_xla(xla_mode):
+        found = slopes(lambda a, b: cost_volume(a, b, radius))
     for mine, expected in zip(found, slopes(by_hand), strict=True):
         np.testing.assert_allclose(mine, expected, atol=1e-9)
 
@@ -116,7 +116,7 @@ def test_soft_argmin_of_equal_costs_stays():
 
 def test_sharp_soft_argmin_finds_the_shift(rng):
     fixed = features(rng, 2)
-    cost = match_cost(tf.constant(fixed), tf.constant(np.roll(fixed, (-1, 1), (1, 2))), 1)
+    cost = cost_volume(tf.constant(fixed), tf.constant(np.roll(fixed, (-1, 1), (1, 2))), 1)
     out = soft_argmin(cost, 1, 2, tf.constant(100.0))[:, 1:-1, 1:-1]
     np.testing.assert_allclose(out, np.broadcast_to([-1.0, 1.0], out.shape), atol=1e-3)
 
@@ -129,7 +129,7 @@ def test_matching_force_of_numpy(rng, ndims):
     apart = fixed - moved
     below = sum((g**2).mean(-1) for g in slopes) + (apart**2).mean(-1)
     expected = np.stack([(apart * g).mean(-1) / below for g in slopes], -1)
-    out = matching_force(tf.constant(fixed), tf.constant(moved))
+    out = demons_force(tf.constant(fixed), tf.constant(moved))
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(out).max() <= 0.5
 
@@ -147,7 +147,7 @@ def test_matching_force_is_the_descent_direction(rng):
         near = (warp(moved, at + 0.5) + warp(moved, at - 0.5)) / 2
         distance = tf.reduce_sum(tf.square(fixed - near)) / 2
     down = -tape.gradient(distance, at).numpy()[:, 2:-2, 2:-2]
-    force = matching_force(fixed, moved).numpy()[:, 2:-2, 2:-2]
+    force = demons_force(fixed, moved).numpy()[:, 2:-2, 2:-2]
     size = np.linalg.norm(down, axis=-1) * np.linalg.norm(force, axis=-1)
     cosine = (down * force).sum(-1) / np.maximum(size, 1e-12)
     assert np.median(cosine) > 0.9

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bilevelmorph.ops import affine_displacement, compose, warp, xla
+from bilevelmorph.devices import using_xla
+from bilevelmorph.ops import affine_displacement, compose, warp
 
 SIZES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
 ORDER = {"linear": 1, "nearest": 0}
@@ -136,7 +137,7 @@ def test_compose_is_not_symmetric(rng):
 def test_affine_displacement_of_numpy(rng, ndims, shift_center, indexing):
     shape = SIZES[ndims]
     matrix = rng.normal(size=(2, ndims, ndims + 1)).astype(np.float32)
-    with xla.using("off"):
+    with using_xla("off"):
         out = affine_displacement(tf.constant(matrix), shape, shift_center, indexing)
     where = np.moveaxis(np.indices(shape), 0, -1).astype(np.float64)
     if shift_center:
@@ -186,7 +187,7 @@ def test_frozen_stops_only_the_gradient_of_the_volume(rng):
     for frozen in (False, True):
         with tf.GradientTape() as tape:
             tape.watch([volume, displacement])
-            value = tf.reduce_sum(tf.square(warp(volume, displacement, frozen=frozen)))
+            value = tf.reduce_sum(tf.square(warp(volume, displacement, stop_image_gradient=frozen)))
         slopes[frozen] = tape.gradient(
             value, [volume, displacement], unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
@@ -199,7 +200,7 @@ def test_frozen_stops_only_the_gradient_of_the_volume(rng):
 def test_plain_tensorflow_gives_what_xla_gives(rng, method):
     volume, displacement = (tf.constant(x) for x in pair(rng, 2))
     compiled = warp(volume, displacement, method)
-    with xla.using("off"):
+    with using_xla("off"):
         plain = warp(volume, displacement, method)
     np.testing.assert_allclose(compiled, plain, atol=1e-6)
 
@@ -209,7 +210,7 @@ def test_sizes_unknown_when_traced(rng, mode):
     def spec(channels):
         return tf.TensorSpec([None, None, None, channels], tf.float32)
 
-    with xla.using(mode):
+    with using_xla(mode):
         warped = tf.function(warp, input_signature=[spec(2), spec(2)])
         composed = tf.function(compose, input_signature=[spec(2), spec(2)])
         for shape in [(7, 6), (5, 9)]:
@@ -224,7 +225,7 @@ def test_sizes_unknown_when_traced(rng, mode):
 def test_one_volume_serves_a_batch_of_unknown_size(rng, mode):
     spec = tf.TensorSpec([None, 7, 6, 2], tf.float32)
     volume, displacement = pair(rng, 2, batch=3)
-    with xla.using(mode):
+    with using_xla(mode):
         out = tf.function(warp, input_signature=[spec, spec])(volume[:1], displacement)
     np.testing.assert_allclose(out, scipy_warp(np.repeat(volume[:1], 3, 0), displacement), atol=1e-5)
 
@@ -234,7 +235,7 @@ def test_affine_displacement_of_unknown_sizes(rng):
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2, 3]), tf.TensorSpec([2], tf.int32)])
     def traced(m, shape):
-        with xla.using("off"):
+        with using_xla("off"):
             return affine_displacement(m, shape)
 
     expected = affine_displacement(tf.constant(matrix), [7, 6])

@@ -12,19 +12,23 @@ import pytest
 import tensorflow as tf
 from scans import TINY
 
-from bilevelmorph.bilevel import STRATEGIES
-from bilevelmorph.checks import InputError
-from bilevelmorph.cli import flags
 from bilevelmorph.config import TrainingConfig
-from bilevelmorph.inference import load_model
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses.energy import Energy
-from bilevelmorph.networks import Fields, PropagationNetwork
-from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.models import load_model
+from bilevelmorph.networks import Deformation, PropagationNetwork
+from bilevelmorph.registry import METHODS, OUTER_OBJECTIVES
 from bilevelmorph.training.data import open_data
+from bilevelmorph.training.divergence_error import DivergenceError
+from bilevelmorph.training.feature_problem import FeatureProblem
+from bilevelmorph.training.loss_weight_problem import LossWeightProblem
 from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.outer_objective import (
+    LabelFreeObjective,
+    landmark_distance,
+)
 from bilevelmorph.training.run import train
-from bilevelmorph.training.trainer import Diverged
-from bilevelmorph.training.upper_objective import UpperObjective, landmark_distance
+from bilevelmorph.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 OPTIONS = {
@@ -35,15 +39,15 @@ OPTIONS = {
     "steps_per_epoch": 4,
     "epochs": 2,
     "bilevel": True,
-    "upper_every": 2,
-    "upper_lr": 0.1,
-    "warmup": 2,
+    "outer_every": 2,
+    "outer_lr": 0.1,
+    "bilevel_warmup": 2,
     "seed": 3,
 }
 
 
 def config(scans, folder, **options):
-    return TrainingConfig(**{**OPTIONS, **options, "data": str(scans), "model_dir": str(folder)})
+    return TrainingConfig.of(**{**OPTIONS, **options, "data": str(scans), "model_dir": str(folder)})
 
 
 def table(folder, name="log.csv"):
@@ -51,26 +55,23 @@ def table(folder, name="log.csv"):
         return [{k: float(v) for k, v in r.items() if v and k != "seconds"} for r in csv.DictReader(stream)]
 
 
-def make_trainer(scans, strategy="one-step", upper="dice", every=1, **adam):
+def make_trainer(scans, method="one-step", outer_loss="dice", every=1, features=None, **adam):
+    """A trainer of a small network, with loss weights (and features) above it, and its data."""
     keras.utils.set_random_seed(0)
-    values = config(scans, "unused", upper=upper)
-    data = open_data(values)
+    data = open_data(config(scans, "unused", outer_loss=outer_loss))
     network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
     weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
     energy = Energy("mse", weights=weights)
-    trainer = BilevelTrainer(network, energy)
-    trainer.compile(
-        keras.optimizers.Adam(1e-3, **adam),
-        UpperObjective(
-            upper,
-            5,
-            lambda fields, batch: energy.total(energy.terms(fields, batch["moving"], batch["fixed"])),
-        ),
-        STRATEGIES[strategy](),
-        keras.optimizers.Adam(0.1),
-        every=every,
-    )
-    return trainer, data
+    objective = OUTER_OBJECTIVES.make(outer_loss, window=5, energy=energy)
+    adam_of_weights = keras.optimizers.Adam(0.1)
+    problems = [LossWeightProblem(weights, data.outer_pairs, objective, method, adam_of_weights, every)]
+    if features:
+        problems.append(FeatureProblem(network, data.outer_pairs, **features))
+    return Trainer(network, energy, problems).compile(keras.optimizers.Adam(1e-3, **adam)), data
+
+
+def loss_weights(trainer):
+    return trainer.problems[0].weights
 
 
 def test_resumed_run_ends_with_the_same_bits(scans, tmp_path):
@@ -96,19 +97,19 @@ def test_resumed_run_ends_with_the_same_bits(scans, tmp_path):
     assert [r["step"] for r in rows] == [4, 6, 8, 10, 12]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_takes_a_step(scans, strategy):
-    trainer, data = make_trainer(scans, strategy)
-    before = trainer.weights.numbers()
-    values = trainer.fit(data.source, data.upper, steps_per_epoch=2).history
-    after = trainer.weights.numbers()
-    row = trainer.trajectory[-1]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_a_step(scans, method):
+    trainer, data = make_trainer(scans, method)
+    before = loss_weights(trainer).numbers()
+    values = trainer.fit(data.pairs, steps_per_epoch=2).history
+    after = loss_weights(trainer).numbers()
+    row = trainer.problems[0].trajectory[-1]
     assert np.isfinite(row["slope_regularity"])
     assert after["similarity"] == before["similarity"]
     # Dice does not contain the weights: their direct derivative is zero.
-    if strategy == "first-order":
+    if method == "first-order":
         assert row["slope_regularity"] == 0
-    # An implicit strategy far from a minimum may refuse, and then nothing moves.
+    # An implicit method far from a minimum may refuse, and then nothing moves.
     elif not values["skipped"][0]:
         assert after["regularity"] != before["regularity"]
     if values["skipped"] == [1]:
@@ -118,52 +119,52 @@ def test_every_strategy_takes_a_step(scans, strategy):
 def test_the_hypergradient_is_the_derivative_of_training(scans):
     """Against finite differences over a training step that is really taken."""
     trainer, data = make_trainer(scans)
-    batches = list(data.source.dataset(0, 3, 1))
+    batches = list(data.pairs.dataset(0, 3, 1))
     for step, batch in batches[:2]:
-        trainer._steps[0](step, batch)
-    held = next(iter(data.upper.dataset(0, 1, 1)))[1]
+        trainer.steps[0](step, batch)
+    held = next(iter(data.outer_pairs.dataset(0, 1, 1)))[1]
     state = [*trainer.network.weights, *trainer.state_variables]
     kept = [np.array(v) for v in state]
 
     def upper_after(shift):
         for variable, value in zip(state, kept, strict=True):
             variable.assign(value)
-        log = trainer.weights.variables[0]
+        log = loss_weights(trainer).variables[0]
         log.assign(log + shift)
-        trainer._steps[0](*batches[2])
-        fields = trainer.network.fields(held["moving"], held["fixed"])
-        return float(trainer.upper(fields, held))
+        trainer.steps[0](*batches[2])
+        deformation = trainer.network.deform(held["moving"], held["fixed"])
+        return float(trainer.problems[0].objective(deformation, held))
 
     size = 0.3
     expected = (upper_after(size) - upper_after(-size)) / (2 * size)
     for variable, value in zip(state, kept, strict=True):
         variable.assign(value)
-    result = trainer._level_steps["weights"](*batches[2], held)
+    result = trainer.outer_steps["weights"](*batches[2], held)
     assert float(result["slope_regularity"]) == pytest.approx(expected, rel=0.1, abs=2e-6)
 
 
 def test_with_moving_averages_the_weights_are_tuned_there(scans):
-    trainer, data = make_trainer(scans, "one-step-differences", use_ema=True, ema_momentum=0.8)
-    batches = list(data.source.dataset(0, 4, 1))
+    trainer, data = make_trainer(scans, "finite-difference", use_ema=True, ema_momentum=0.8)
+    batches = list(data.pairs.dataset(0, 4, 1))
     for step, batch in batches[:3]:
-        trainer._steps[0](step, batch)
-    held = next(iter(data.upper.dataset(0, 1, 1)))[1]
-    level = next(v for v in trainer.levels if v.name == "weights")
+        trainer.steps[0](step, batch)
+    held = next(iter(data.outer_pairs.dataset(0, 1, 1)))[1]
+    problem = trainer.problems[0]
     state = [*trainer.network.trainable_variables, *trainer.optimizer.variables]
     kept = [np.array(v) for v in state]
-    there = trainer._level_steps["weights"](*batches[3], held)
+    there = trainer.outer_steps["weights"](*batches[3], held)
     for variable, value in zip(state, kept, strict=True):
         np.testing.assert_array_equal(variable, value)
 
-    log = trainer.weights.variables[0]
+    log = loss_weights(trainer).variables[0]
     log.assign(np.log(0.1))
     trainer.optimizer.use_ema = False
-    here = trainer._level_step(level, *batches[3], held)
+    here = problem.step(trainer, *batches[3], held)
     log.assign(np.log(0.1))
     averages = trainer.optimizer._model_variables_moving_average
     for variable, average in zip(trainer.variables, averages, strict=True):
         variable.assign(average)
-    again = trainer._level_step(level, *batches[3], held)
+    again = problem.step(trainer, *batches[3], held)
     name = "slope_regularity"
     assert float(there[name]) == pytest.approx(float(again[name]), rel=1e-3)
     assert float(there["upper"]) == pytest.approx(float(again["upper"]), rel=1e-5)
@@ -172,11 +173,11 @@ def test_with_moving_averages_the_weights_are_tuned_there(scans):
 
 def test_no_retracing_after_the_first_step(scans):
     trainer, data = make_trainer(scans)
-    trainer.fit(data.source, data.upper, steps_per_epoch=2)
-    counts = [f.experimental_get_tracing_count() for f in (*trainer._steps, *trainer._level_steps.values())]
-    trainer.fit(data.source, data.upper, epochs=2, steps_per_epoch=4, initial_epoch=1)
+    trainer.fit(data.pairs, steps_per_epoch=2)
+    counts = [f.experimental_get_tracing_count() for f in (*trainer.steps, *trainer.outer_steps.values())]
+    trainer.fit(data.pairs, epochs=2, steps_per_epoch=4, initial_epoch=1)
     assert (
-        [f.experimental_get_tracing_count() for f in (*trainer._steps, *trainer._level_steps.values())]
+        [f.experimental_get_tracing_count() for f in (*trainer.steps, *trainer.outer_steps.values())]
         == counts
         == [1, 1]
     )
@@ -184,7 +185,7 @@ def test_no_retracing_after_the_first_step(scans):
 
 def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
     """Training leaves them alone, the upper level moves them, and a resumed run ends with the same bits."""
-    options = {"upper_features": 2, "warmup": 0, "epochs": 2}
+    options = {"outer_features": 2, "bilevel_warmup": 0, "epochs": 2}
     train(config(scans, tmp_path / "whole", **options), quiet=True)
     train(config(scans, tmp_path / "run", **{**options, "epochs": 1}), quiet=True)
     train(config(scans, tmp_path / "run", **options, resume=True), quiet=True)
@@ -194,8 +195,7 @@ def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
     rows = table(tmp_path / "whole")
     assert all(0 < row["features"] < 1 for row in rows)
 
-    trainer, data = make_trainer(scans)
-    trainer.compile(keras.optimizers.Adam(1e-3), features_every=2, every=100)
+    trainer, data = make_trainer(scans, every=100, features={"every": 2})
     features, deformation = trainer.network.variable_groups
     moved = []
 
@@ -208,33 +208,32 @@ def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
             moved.append([not np.array_equal(a, b) for a, b in zip(self.before, now, strict=True)])
             self.before = now
 
-    trainer.fit(data.source, data.upper, steps_per_epoch=4, callbacks=[Watch()])
+    trainer.fit(data.pairs, steps_per_epoch=4, callbacks=[Watch()])
     assert moved == [[False, True], [True, True]] * 2
 
 
 def test_the_whole_network_moved_by_both_levels(scans):
     """Every step moves it, and the steps of the upper level go down its own objective."""
-    trainer, data = make_trainer(scans)
-    trainer.compile(keras.optimizers.Adam(1e-3), features_every=1, every=100, part="network")
-    step, batch = next(iter(data.source.dataset(0, 1)))
-    _, held = next(iter(data.upper.dataset(0, 1)))
-    run = trainer._level_steps["features"]
+    trainer, data = make_trainer(scans, every=100, features={"every": 1, "part": "network"})
+    step, batch = next(iter(data.pairs.dataset(0, 1)))
+    _, held = next(iter(data.outer_pairs.dataset(0, 1)))
+    run = trainer.outer_steps["features"]
     losses = [float(run(step, batch, held)["upper"]) for _ in range(12)]
     assert losses[-1] < losses[0]
     before = [np.array(v) for v in trainer.network.trainable_variables]
-    trainer._steps[0](step, batch)
+    trainer.steps[0](step, batch)
     assert not any(
         np.array_equal(a, b) for a, b in zip(before, trainer.network.trainable_variables, strict=True)
     )
-    with pytest.raises(InputError, match="--upper-part"):
-        trainer.compile(keras.optimizers.Adam(1e-3), features_every=1, part="half")
+    with pytest.raises(InputError, match="outer_part"):
+        make_trainer(scans, features={"part": "half"})
 
 
 def test_upper_pairs_are_validation_pairs(scans):
     data = open_data(config(scans, "unused"))
     given = json.loads((scans / "dataset.json").read_text(encoding="utf-8"))["registration_val"]
     names = {(p["moving"], p["fixed"]) for p in given}
-    drawn = {(p.moving.image.name, p.fixed.image.name) for p in (data.upper.draw(k) for k in range(20))}
+    drawn = {(p.moving.image.name, p.fixed.image.name) for p in (data.outer_pairs.draw(k) for k in range(20))}
     assert drawn == names
 
 
@@ -274,7 +273,7 @@ def with_landmarks(scans, folder, counts=(3, 3, 3, 3)):
 def test_landmarks_of_files_tune_the_weights(scans, tmp_path):
     folder = with_landmarks(scans, tmp_path / "scans")
     run = tmp_path / "run"
-    train(config(folder, run, upper="landmarks"), quiet=True)
+    train(config(folder, run, outer_loss="landmarks"), quiet=True)
     rows = table(run, "weights.csv")
     assert rows[-1]["weight_regularity"] != pytest.approx(0.1, rel=1e-3)
     # Random points are some voxels apart.
@@ -284,17 +283,17 @@ def test_landmarks_of_files_tune_the_weights(scans, tmp_path):
 def test_landmarks_that_do_not_belong_together(scans, tmp_path):
     folder = with_landmarks(scans, tmp_path / "scans", (3, 2, 3, 3))
     with pytest.raises(InputError, match=r"3 landmarks, and 2 of 1\.npz"):
-        train(config(folder, tmp_path / "run", upper="landmarks"), quiet=True)
+        train(config(folder, tmp_path / "run", outer_loss="landmarks"), quiet=True)
     (folder / "landmarksTr" / "1.csv").unlink()
     with pytest.raises(InputError, match="no landmarks"):
-        train(config(folder, tmp_path / "run", upper="landmarks"), quiet=True)
+        train(config(folder, tmp_path / "run", outer_loss="landmarks"), quiet=True)
 
 
 def test_label_free_upper_objective_sees_folding():
     image = tf.random.stateless_uniform([1, 12, 12, 1], [0, 1])
-    upper = UpperObjective("label-free", 5)
-    flat = Fields(tf.zeros([1, 12, 12, 2]), [], [])
-    folded = Fields(tf.random.stateless_normal([1, 12, 12, 2], [0, 1]) * 3, [], [])
+    upper = LabelFreeObjective(5)
+    flat = Deformation(tf.zeros([1, 12, 12, 2]), [], [])
+    folded = Deformation(tf.random.stateless_normal([1, 12, 12, 2], [0, 1]) * 3, [], [])
     batch = {"moving": image, "fixed": image}
     assert float(upper(folded, batch)) > float(upper(flat, batch)) + 1
 
@@ -312,13 +311,13 @@ def test_weights_are_positive_and_start_anywhere():
     [
         ({"lambda_weight": 0.0}, "weight of regularity"),
         ({"lambda_weight": -1.0}, "lambda"),
-        ({"strategy": "magic"}, "--strategy"),
-        ({"upper": "magic"}, "--upper"),
-        ({"freeze": ("nothing",)}, "--freeze"),
-        ({"freeze": ("similarity", "regularity")}, "--freeze"),
-        ({"val_pairs": 0}, "--val-pairs"),
-        ({"upper_every": 0}, "--upper-every"),
-        ({"upper_lr": 0.0}, "--upper-lr"),
+        ({"hypergradient": "magic"}, "hypergradient"),
+        ({"outer_loss": "magic"}, "outer_loss"),
+        ({"freeze": ("nothing",)}, "freeze"),
+        ({"freeze": ("similarity", "regularity")}, "freeze"),
+        ({"val_pairs": 0}, "val_pairs"),
+        ({"outer_every": 0}, "outer_every"),
+        ({"outer_lr": 0.0}, "outer_lr"),
     ],
 )
 def test_what_cannot_be_tuned(scans, tmp_path, options, message):
@@ -340,11 +339,7 @@ def test_a_label_that_validation_lacks(scans, tmp_path):
 
 def test_divergence_names_the_weight(scans):
     trainer, data = make_trainer(scans)
-    trainer.fit(data.source, data.upper, steps_per_epoch=1)
-    trainer.weights.variables[0].assign(200.0)  # its exponential is infinite
-    with pytest.raises(Diverged, match="the weight of regularity is no longer finite"):
-        trainer.fit(data.source, data.upper, epochs=2, steps_per_epoch=1, initial_epoch=1)
-
-
-def test_the_command_names_every_strategy():
-    assert tuple(STRATEGIES) == flags.STRATEGIES
+    trainer.fit(data.pairs, steps_per_epoch=1)
+    loss_weights(trainer).variables[0].assign(200.0)  # its exponential is infinite
+    with pytest.raises(DivergenceError, match="the weight of regularity is no longer finite"):
+        trainer.fit(data.pairs, epochs=2, steps_per_epoch=1, initial_epoch=1)

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from scans import TINY
 
-from bilevelmorph.checks import InputError
 from bilevelmorph.config import TrainingConfig
-from bilevelmorph.inference import Registrar, load_model
+from bilevelmorph.errors import InputError
+from bilevelmorph.io.volumes import load_volume
 from bilevelmorph.metrics import mean_dice
+from bilevelmorph.models import load_model
 from bilevelmorph.networks.build import build_network
+from bilevelmorph.registration import Registrar
+from bilevelmorph.training.build import make_optimizer
+from bilevelmorph.training.checkpoint import newest_checkpoint
 from bilevelmorph.training.data import open_data
-from bilevelmorph.training.run import make_optimizer, train
-from bilevelmorph.training.state import newest_checkpoint
-from bilevelmorph.volumes import load_volume
+from bilevelmorph.training.run import train
 
 AUGMENTED = {"augment_affine": 0.05, "augment_shift": 1.0, "augment_intensity": 0.2}
 PROPAGATION = {
@@ -51,7 +53,7 @@ def start(scans, tmp_path_factory):
         values = {"img_list": str(scans / "list.txt"), "steps_per_epoch": 3, "seed": 5, "lr": 1e-3}
         if "data" in options:
             del values["img_list"]
-        train(TrainingConfig(**{**values, **options, "model_dir": str(folder)}), quiet=True)
+        train(TrainingConfig.of(**{**values, **options, "model_dir": str(folder)}), quiet=True)
         return folder
 
     return go
@@ -160,15 +162,15 @@ def test_validation(start, scans):
 
 def test_validation_scores_the_start_as_it_is(scans):
     """A network that moves nothing has the Dice of the labels as they lie."""
-    source, validation, _ = open_data(TrainingConfig(data=str(scans)))
-    network = build_network(TrainingConfig(**PROPAGATION), source.shape)
+    source, validation, _ = open_data(TrainingConfig.of(data=str(scans)))
+    network = build_network(TrainingConfig.of(**PROPAGATION), source.shape)
     pairs = [(source.labels(p.moving), source.labels(p.fixed)) for p in validation.pairs]
     assert len(pairs) == 2
     values = validation(network)
     assert values["val_dice"] == pytest.approx(np.mean([mean_dice(m, f) for m, f in pairs]))
     assert values["val_folding"] == 0
-    assert open_data(TrainingConfig(data=str(scans), val_pairs=1))[1].pairs == validation.pairs[:1]
-    assert open_data(TrainingConfig(data=str(scans), val_pairs=0))[1] is None
+    assert open_data(TrainingConfig.of(data=str(scans), val_pairs=1))[1].pairs == validation.pairs[:1]
+    assert open_data(TrainingConfig.of(data=str(scans), val_pairs=0))[1] is None
 
 
 def test_configuration_round_trip(tmp_path, runs):
@@ -177,7 +179,7 @@ def test_configuration_round_trip(tmp_path, runs):
     assert config.lr == (1e-2 if config.use_probs else 1e-3)
     config.save(tmp_path / "config.json")
     assert TrainingConfig.load(tmp_path / "config.json") == config
-    odd = TrainingConfig(encoder=((), (1, 2)), shape=(3, 4), stage_weights=(0.5,), descriptor="mind")
+    odd = TrainingConfig.of(encoder=((), (1, 2)), shape=(3, 4), stage_weights=(0.5,), descriptor="mind")
     odd.save(tmp_path / "odd.json")
     assert TrainingConfig.load(tmp_path / "odd.json") == odd
     values = {**dataclasses.asdict(odd), "epoch": 3}
@@ -195,7 +197,7 @@ def test_checkpoints_without_a_state_are_passed_over(tmp_path):
 
 def test_rate_falls_to_a_hundredth_on_a_cosine():
     rate = make_optimizer(
-        TrainingConfig(lr=0.1, lr_schedule="cosine", epochs=2, steps_per_epoch=5)
+        TrainingConfig.of(lr=0.1, lr_schedule="cosine", epochs=2, steps_per_epoch=5)
     )._learning_rate
     np.testing.assert_allclose(
         [float(rate(k)) for k in (0, 5, 10, 99)], [0.1, 0.0505, 0.001, 0.001], rtol=1e-5

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bilevelmorph.checks import InputError
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses.energy import Energy
 from bilevelmorph.networks import PropagationNetwork
-from bilevelmorph.training.bilevel_trainer import BilevelTrainer
+from bilevelmorph.training.loss_weight_problem import LossWeightProblem
 from bilevelmorph.training.loss_weights import LossWeights
-from bilevelmorph.training.trainer import Trainer, as_source
-from bilevelmorph.training.upper_objective import UpperObjective
+from bilevelmorph.training.outer_objective import LabelFreeObjective
+from bilevelmorph.training.pair_provider import as_provider
+from bilevelmorph.training.trainer import Trainer
 
 BILEVEL = {"single-level": False, "bilevel": True}
 
@@ -30,13 +31,11 @@ def fit(request):
         keras.utils.set_random_seed(0)
         adam = keras.optimizers.Adam(1e-2, use_ema=use_ema, ema_momentum=ema_momentum)
         network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
-        weights = {"similarity": 1.0, "regularity": 0.1}
+        weights, problems = {"similarity": 1.0, "regularity": 0.1}, []
         if BILEVEL[request.param]:
-            trainer = BilevelTrainer(network, Energy("mse", weights=LossWeights(weights, ["similarity"])))
-            trainer.compile(adam, UpperObjective("label-free", 5), every=2)
-            return network, trainer.fit(pairs, pairs.take(1), steps_per_epoch=4, **options)
-        trainer = Trainer(network, Energy("mse", weights=weights))
-        trainer.compile(adam)
+            weights = LossWeights(weights, ["similarity"])
+            problems.append(LossWeightProblem(weights, pairs.take(1), LabelFreeObjective(5), every=2))
+        trainer = Trainer(network, Energy("mse", weights=weights), problems).compile(adam)
         return network, trainer.fit(pairs, steps_per_epoch=4, **options)
 
     return go
@@ -71,7 +70,7 @@ def test_a_callback_stops_it(fit):
 
 
 def test_a_dataset_as_source_repeats_and_skips():
-    source = as_source(tf.data.Dataset.range(3).map(lambda i: {"moving": i, "fixed": i + 10}))
+    source = as_provider(tf.data.Dataset.range(3).map(lambda i: {"moving": i, "fixed": i + 10}))
     got = [(int(k), int(b["moving"]), int(b["fixed"])) for k, b in source.dataset(2, 6, 1)]
     assert got == [(2, 2, 12), (3, 0, 10), (4, 1, 11), (5, 2, 12)]
 

@@ -1,0 +1,81 @@
+"""Keras Tuner's oracles and tuners, with a time budget and files that are written whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from bilevelmorph.autoreg.time_budget import TimeBudget
+from bilevelmorph.io.atomic import atomic_path
+
+
+def is_done(trial: Any) -> bool:
+    """Whether a trial of Keras Tuner has a score."""
+    return trial.status == "COMPLETED" and trial.score is not None
+
+
+def budgeted_oracle(
+    base: type[kt.Oracle], budget: TimeBudget, part: str, seconds: float, **options: Any
+) -> kt.Oracle:
+    """An oracle that hands out no trial where the longest one until now would not fit any more.
+
+    Args:
+        base: Keras Tuner's class of it.
+        budget: Counts the time.
+        part: Under this name.
+        seconds: To be used.
+        options: Of the class.
+    """
+
+    class Budgeted(base):  # type: ignore[misc, valid-type]
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            budget.save()
+            done = [t.metrics.get_best_value("seconds") for t in self.trials.values() if is_done(t)]
+            if self.trials and budget.used(part) + max(done, default=0.0) > seconds:
+                return {"status": kt.engine.trial.TrialStatus.STOPPED}
+            return super().populate_space(trial_id)
+
+        def save(self) -> None:
+            _write(self._get_oracle_fname(), self.get_state())
+
+        def _save_trial(self, trial: Any) -> None:
+            _write(Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
+
+    return Budgeted(**options)
+
+
+class _WholeFiles:
+    """A tuner's own state is written whole; killed in between, Keras Tuner could not go on."""
+
+    def save(self: Any) -> None:
+        if not self._is_worker():
+            self.oracle.save()
+        _write(self._get_tuner_fname(), self.get_state())
+
+
+class BudgetedTuner(_WholeFiles, kt.Tuner):
+    """Keras Tuner's tuner of whole trials.
+
+    >>> BudgetedTuner.__mro__[2].__name__
+    'Tuner'
+    """
+
+
+class BudgetedHyperband(_WholeFiles, kt.Hyperband):
+    """Keras Tuner's Hyperband, whose trials go on from those of the rung before.
+
+    >>> BudgetedHyperband.__mro__[2].__name__
+    'Hyperband'
+    """
+
+    def __init__(self, oracle: kt.Oracle, hypermodel: kt.HyperModel, **options: Any) -> None:
+        # Past Hyperband's own constructor, which would make an oracle without a budget.
+        kt.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **options)
+
+
+def _write(path: str | Path, state: Any) -> None:
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(state), encoding="utf-8")

@@ -1,0 +1,193 @@
+"""Candidates beside the best so far: other loss weights, and cells drawn from what was learned, in turn."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bilevelmorph.autoreg.progress import Progress
+from bilevelmorph.autoreg.search_space import start
+from bilevelmorph.autoreg.supernet import SupernetResult
+from bilevelmorph.autoreg.time_budget import TimeBudget
+from bilevelmorph.autoreg.trial import Candidate, ranked
+from bilevelmorph.autoreg.trial_worker import TrialWorker
+from bilevelmorph.config import SearchConfig
+from bilevelmorph.errors import InputError, argument, fail
+from bilevelmorph.io.json import read_json, write_json
+from bilevelmorph.networks.genotype import Genotype
+
+PART = "trial"
+# What the gradients found, what one would begin with by hand, and the first with the weights of the second.
+FIRST = ("gradient", "gradient-start", "gradient-given")
+# Of its parts, what a candidate has of the best so far; the rest is drawn anew.
+KEPT = 0.5
+# Of the logarithms of its loss weights around those of the best so far, a standard deviation.
+SPREAD = 0.4
+# How far beyond the best, in logarithms, where no candidate was tried on that side of it.
+BEYOND = 1.1
+# Draws after which a network that was tried is tried again.
+TRIES = 20
+
+
+def evolve(
+    config: SearchConfig,
+    found: SupernetResult,
+    given: Mapping[str, float],
+    budget: TimeBudget,
+    seconds: float,
+    progress: Progress,
+    labelled: bool,
+) -> list[Candidate]:
+    """Train what the gradients found, then what is drawn from their distribution, until time is up.
+
+    The likeliest network is tried with the loss weights found, then `space.start` with
+    those given, and what was found with those given: a network of all operations that has
+    learned little may ask for larger kernels and more regularity than are good in the end.
+    Then in turn: the best network so far with other loss weights, beyond its own where
+    these are the largest or smallest of all that were tried, else around them; and with
+    its loss weights a network that has some parts of it and the others drawn by what was
+    learned, and channels from `filters`, of which gradients know nothing.
+
+    Args:
+        config: Of the search.
+        found: What the gradients ended with.
+        given: Loss weights of the start, by name.
+        budget: Counts the time under ``"trial"``.
+        seconds: To be used; `trials`, where given, decides instead. Two are trained at least.
+        progress: Is told of every candidate.
+        labelled: Candidates are scored by Dice.
+
+    Returns:
+        The candidates in the order in which they were tried. Those that are there are read.
+
+    Raises:
+        InputError: What the gradients found cannot be trained.
+    """
+    folder = Path(config.budget.out) / "gradient" / "trials"
+    folder.mkdir(parents=True, exist_ok=True)
+    budget.begin(PART)
+    train, tried = TrialWorker(config, labelled), list[Candidate]()
+    try:
+        while True:
+            path = folder / f"{len(tried)}.json"
+            if not path.is_file():
+                if _is_over(config, tried, budget, seconds):
+                    return tried
+                name, genotype, weights = propose(config, found, given, tried)
+                facts = train(genotype, weights)
+                write_json(path, {"name": name, "genotype": genotype.to_dict(), "weights": weights, **facts})
+                budget.save()
+            tried.append(_read(path))
+            progress.scored(tried[-1])
+    except RuntimeError as error:
+        raise InputError(f"what the gradients found cannot be trained: {error}") from error
+    finally:
+        train.close()
+        budget.save()
+
+
+def _is_over(config: SearchConfig, tried: list[Candidate], budget: TimeBudget, seconds: float) -> bool:
+    if len(tried) < 2:
+        return False
+    if config.budget.trials:
+        return len(tried) >= 2 + config.budget.trials
+    # As long as the last: the first of all also compiles.
+    return budget.used(PART) + tried[-1].seconds > seconds
+
+
+def propose(
+    config: SearchConfig, found: SupernetResult, given: Mapping[str, float], tried: list[Candidate]
+) -> tuple[str, Genotype, dict[str, float]]:
+    """What to try after these: it depends on them and on the seed alone.
+
+    Args:
+        config, found, given: See `evolve`.
+        tried: In the order in which they were.
+
+    Returns:
+        A name, a genotype and loss weights.
+    """
+    moved = [name for name in found.weights if found.weights[name] != given[name]]
+    first = [(found.genotype, found.weights), (start(config), given), (found.genotype, given)]
+    # The third would be the first where loss weights stay as they are.
+    number, count = len(tried), len(first) if moved else 2
+    if number < count:
+        return FIRST[number], first[number][0], dict(first[number][1])
+    name = f"{FIRST[0]}-drawn-{number - count + 1}"
+    best = ranked(tried, config.architecture.target_ms)[0]
+    random = np.random.default_rng([config.device.seed, number])
+    # One thing at a time: half of a network drawn anew would hide what other weights do.
+    if moved and (number - count) % 2 == 0:
+        tuned = {n: mutate(best.weights[n], [c.weights[n] for c in tried], random) for n in moved}
+        return name, best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
+    for _ in range(TRIES):
+        drawn = found.network.genotype(random)
+        filters = {s: int(random.choice(config.space.filters)) for s in drawn.filters}
+        genotype = crossover(best.genotype, dataclasses.replace(drawn, filters=filters), random)
+        if genotype not in [c.genotype for c in tried]:
+            break
+    return name, genotype, {n: float(w) for n, w in best.weights.items()}
+
+
+def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
+    """A loss weight to try next: beyond the best if that is the end of those tried, else around it.
+
+    Args:
+        best: Of them.
+        tried: All of them.
+        random: Decides.
+
+    >>> random = np.random.default_rng(0)
+    >>> mutate(1.0, [1.0, 5.0], random) < 1.0 < 5.0 < mutate(5.0, [1.0, 5.0], random)
+    True
+    """
+    less, more = (any(sign * t > sign * best for t in tried) for sign in (-1, 1))
+    return float(best * math.exp(BEYOND * (less - more) + SPREAD * random.normal()))
+
+
+def crossover(
+    first: Genotype, second: Genotype, random: np.random.Generator, share: float = KEPT
+) -> Genotype:
+    """A genotype with the scales of one of two, and cells of either wherever both have them.
+
+    Args:
+        first, second: Genotypes of one space.
+        random: Decides.
+        share: Of its parts, what it has of the first.
+
+    >>> a, b = (Genotype.uniform(name, (4, 2), 1) for name in ("conv1", "conv3"))
+    >>> crossover(a, b, np.random.default_rng(0), 1.0) == a
+    True
+    >>> crossover(a, b, np.random.default_rng(4)).features
+    {2: ('conv3',), 4: ('conv1',)}
+    """
+    base, other = (first, second) if random.random() < share else (second, first)
+    chance = share if base is first else 1 - share
+
+    def either(part: str) -> dict[int, Any]:
+        mine, theirs = getattr(base, part), getattr(other, part)
+        return {
+            s: mine[s] if s not in theirs or random.random() < chance else theirs[s] for s in sorted(mine)
+        }
+
+    inputs, steps = either("inputs"), either("steps")
+    coarsest = max(base.deformation)
+    inputs[coarsest] = tuple(n for n in inputs[coarsest] if n != "coarser") or base.inputs[coarsest]
+    return Genotype(either("features"), either("deformation"), inputs, either("filters"), steps)
+
+
+def _read(path: Path) -> Candidate:
+    facts: dict[str, Any] = dict(read_json(path, "a trial"))
+    genotype = Genotype.from_dict(facts.pop("genotype", {}), str(path))
+    try:
+        return Candidate(genotype=genotype, **facts)
+    except TypeError:
+        came = f"a trial with {', '.join(facts)}"
+        raise fail(
+            str(path), came, f"one of this version of a search, or another {argument('out')}"
+        ) from None

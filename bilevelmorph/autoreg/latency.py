@@ -1,0 +1,80 @@
+"""What operations and networks cost on this machine, in milliseconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.layers.cell_stage import CellStage
+from bilevelmorph.layers.mixed_op import MixedOp
+from bilevelmorph.networks.autoreg_network import AutoRegNetwork
+from bilevelmorph.networks.base import RegistrationNetwork
+
+ROUNDS = 7
+
+
+def median_ms(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
+    """The median time of a call after two to warm up, milliseconds."""
+    seconds = []
+    for _ in range(rounds + 2):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return 1000 * float(np.median(seconds[2:]))
+
+
+def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int = ROUNDS) -> float:
+    """One forward pass for one pair, milliseconds.
+
+    Args:
+        network: Any of ours.
+        shape: Of the pair's grid.
+        rounds: Of which the median is taken.
+
+    >>> from bilevelmorph.networks import Genotype
+    >>> network_ms(AutoRegNetwork.of(Genotype.uniform("conv1", (2,), 1, 4), 2), (16, 16)) > 0
+    True
+    """
+    pair = [tf.random.stateless_uniform([1, *shape, network.channels], [0, k]) for k in (1, 2)]
+    forward = tf.function(lambda a, b: network.deform(a, b, training=False).displacement, autograph=False)
+    return median_ms(lambda: forward(*pair).numpy(), rounds)
+
+
+def operation_costs(network: AutoRegNetwork, shape: Sequence[int]) -> dict[tuple[int, str], float]:
+    """Milliseconds of every operation at every scale, and of what a stage costs beside its cell.
+
+    Args:
+        network: Whose operations, scales and widths are looked at.
+        shape: Of the full grid.
+
+    Returns:
+        By scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"`` for the rest of a stage.
+    """
+    costs: dict[tuple[int, str], float] = {}
+    for scale in network.features:
+        width = network.filters[scale]
+        size = [max(1, -(-n // scale)) for n in shape]
+        x = tf.random.stateless_uniform([1, *size, width], [0, scale])
+        cells = [*network.features[scale], *network.deformation.get(scale, [])]
+        for name in dict.fromkeys(name for layer in cells for name in layer):
+            costs[scale, name] = _layer_ms(MixedOp(network.ndims, width, [name]), [x])
+        if scale in network.deformation:
+            field = tf.zeros([1, *size, network.ndims])
+            stage = CellStage(network.ndims, width, [["skip"]], ["features", "cost"], radius=network.radius)
+            whole = _layer_ms(stage, [[x, x, field]])
+            costs[scale, "stage"] = max(0.0, whole - costs.get((scale, "skip"), 0.0))
+    return costs
+
+
+def _layer_ms(layer: Any, inputs: Sequence[Any]) -> float:
+    forward = tf.function(lambda: layer(*inputs), autograph=False)
+    return median_ms(lambda: tf.nest.map_structure(lambda y: y.numpy(), forward()))
+
+
+def expected_ms(network: AutoRegNetwork, costs: Mapping[tuple[int, str], float]) -> float:
+    """Of `AutoRegNetwork.expected_cost`, as a number."""
+    return float(network.expected_cost(costs))

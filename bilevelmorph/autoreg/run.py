@@ -1,0 +1,224 @@
+"""A search from its configuration: what is tried, what wins, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bilevelmorph.autoreg.evolution import PART as DRAWN
+from bilevelmorph.autoreg.evolution import evolve
+from bilevelmorph.autoreg.progress import Progress
+from bilevelmorph.autoreg.supernet import gradient_search
+from bilevelmorph.autoreg.time_budget import TimeBudget
+from bilevelmorph.autoreg.trial import Candidate, open_search_data, ranked
+from bilevelmorph.autoreg.tuners import is_worker, tuner_search
+from bilevelmorph.config import SearchConfig
+from bilevelmorph.config.search_config import RESPONSE
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.errors import argument, fail, one_of, positive
+from bilevelmorph.io.csv import write_csv
+from bilevelmorph.io.json import write_json
+from bilevelmorph.layers.mixed_op import OPERATIONS
+from bilevelmorph.networks.genotype import Genotype
+from bilevelmorph.training.build import make_energy
+from bilevelmorph.training.check import check
+from bilevelmorph.training.data import TrainingData
+
+# Of the budget: the network of all operations, trials of what it learned; as much as both for random ones.
+SHARE, TRIALS = 0.2, 0.3
+RANDOM = "tuner-random"
+
+
+class SearchResult(NamedTuple):
+    """What a search ends with.
+
+    Attributes:
+        candidates: All that were trained, the best first.
+        labelled: Whether they were scored by Dice.
+        seconds: Used by each part.
+
+    >>> genotype, scores = Genotype.uniform("conv1", (2,), 1), {"random-1": 0.71, "random-2": 0.78}
+    >>> tried = [Candidate(name, genotype, {}, score, 5.0, 60.0) for name, score in scores.items()]
+    >>> result = SearchResult(ranked(tried), labelled=True, seconds={RANDOM: 120.0})
+    >>> row_of(result.candidates[0])["name"]
+    'random-2'
+    """
+
+    candidates: list[Candidate]
+    labelled: bool
+    seconds: dict[str, float]
+
+
+def search(config: SearchConfig | None = None, quiet: bool = False, **options: object) -> SearchResult | None:
+    """Search a network for a folder of scans.
+
+    Leaves in its folder ``genotype.json`` and ``weights.json`` of the winner,
+    ``trials.csv``, ``config.json`` and the state that a second call with the same
+    configuration goes on from.
+
+    Args:
+        config: Of the search; the defaults, where it is None.
+        quiet: No progress bars.
+        options: Values beside the configuration, named as the flags of `bilevelmorph search`.
+
+    Returns:
+        The result; None in a worker, whose chief has it.
+
+    Raises:
+        InputError: Data or values that cannot be used, too little time.
+    """
+    config = (config or SearchConfig()).with_(**options)
+    check_all(config)
+    labelled = _labelled(config)
+    folder = Path(config.budget.out)
+    data = open_search_data(config, labelled)
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_search(config, folder)
+    budget = TimeBudget(folder / "clock.json")
+    progress = Progress(config, budget, "Dice" if labelled else "label-free score", quiet)
+    if not labelled:
+        progress.say("no labels on the validation pairs: loss weights are tuned for the label-free objective")
+    if config.budget.searcher == "gradient":
+        candidates = _by_gradients(config, data, labelled, budget, folder, progress)
+    else:
+        candidates = tuner_search(
+            config, data, labelled, budget, config.seconds, config.budget.searcher, folder, progress
+        )
+    if is_worker():
+        return None
+    candidates = ranked(candidates, config.architecture.target_ms)
+    parts = ("gradient", DRAWN, config.budget.searcher, RANDOM)
+    used = {part: budget.used(part) for part in dict.fromkeys(parts) if budget.used(part)}
+    result = SearchResult(candidates, labelled, used)
+    _write(result, folder)
+    return result
+
+
+def check_search(config: SearchConfig) -> None:
+    """Refuse values of the search's own that cannot work."""
+    _ = config.seconds
+    budget, space, own = config.budget, config.space, config.architecture
+    positive("trial_steps", budget.trial_steps, whole=True)
+    for name in ("search_steps", "trials"):
+        positive(name, getattr(budget, name), zero=True, whole=True)
+    positive("search_spacing", budget.search_spacing, zero=True)
+    positive("layers", space.layers, whole=True)
+    for name in ("filters", "steps"):
+        for value in getattr(space, name):
+            positive(name, value, whole=True)
+    positive("architecture_every", own.architecture_every, whole=True)
+    for name in ("architecture_lr", "temperature"):
+        positive(name, getattr(own, name))
+    for name in ("latency_weight", "target_ms"):
+        positive(name, getattr(own, name), zero=True)
+    if not 0 <= own.warmup_share < 1:
+        raise fail("warmup_share", own.warmup_share, "0 or more and less than 1")
+    scales = sorted(space.scales)
+    if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
+        raise fail("scales", " ".join(map(str, space.scales)), "2, 4, 8, ... without a gap")
+    chosen = len(set(space.operations))
+    if chosen < 2:
+        raise fail("operations", f"{chosen} of them", "two or more to choose from")
+    if not config.scans.folder:
+        raise fail("data", "nothing", "a folder whose dataset.json names training and validation scans")
+
+
+def check_all(config: SearchConfig) -> None:
+    """Refuse what cannot work, before anything is opened."""
+    check_search(config)
+    training = config.training(outer_loss="label-free")
+    response = config.tuning.hypergradient == RESPONSE
+    check(training.with_(hypergradient="first-order") if response else training)
+    for operation in config.space.operations:
+        one_of("operations", operation, OPERATIONS)
+    if config.budget.searcher == "gradient" and "KERASTUNER_ORACLE_IP" in os.environ:
+        came = "gradient, in a process that is one of many (KERASTUNER_ORACLE_IP)"
+        raise fail("searcher", came, "one of Keras Tuner's, which spread over processes")
+
+
+def _by_gradients(
+    config: SearchConfig,
+    data: TrainingData,
+    labelled: bool,
+    budget: TimeBudget,
+    folder: Path,
+    progress: Progress,
+) -> list[Candidate]:
+    """What gradients find and what is drawn from it, and as much time for random candidates."""
+    progress.say("1/3  network of all operations: loss weights, architecture and weights together")
+    found = gradient_search(config, data, budget, SHARE * config.seconds, progress.quiet)
+    progress.say("2/3  what it learned, trained as networks by themselves")
+    given = {k: float(v) for k, v in make_energy(config.training()).weights.items()}
+    ours = evolve(config, found, given, budget, TRIALS * config.seconds, progress, labelled)
+    progress.say("3/3  the same time for random candidates")
+    # With search_steps and trials the numbers decide, not how fast the machine is.
+    seconds = config.seconds
+    if not (config.budget.search_steps and config.budget.trials):
+        seconds = budget.used("gradient") + budget.used(DRAWN)
+    return [*ours, *tuner_search(config, data, labelled, budget, seconds, RANDOM, folder, progress)]
+
+
+def _labelled(config: SearchConfig) -> bool:
+    """Whether every validation pair has the labels that the upper level asks for."""
+    folder = DecathlonDataset.open(str(config.scans.folder))
+    pairs = folder.pairs("val")[: config.scans.val_pairs]
+    if not pairs:
+        raise fail(
+            str(config.scans.folder),
+            "no validation pairs",
+            f"some in dataset.json, and {argument('val_pairs')} above 0",
+        )
+    return bool(folder.labels) and all(s.labels is not None for p in pairs for s in (p.moving, p.fixed))
+
+
+def _same_search(config: SearchConfig, folder: Path) -> None:
+    """Go on only from the same search; begin it where there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        config.save(path)
+        return
+    there = SearchConfig.load(path)
+    free = ("budget", "trials", "threads", "gpu", "xla", "out")
+    old_values, new_values = there.flat(), config.flat()
+    for name, new in new_values.items():
+        old = old_values[name]
+        if name not in free and old != new:
+            raise fail(
+                name, f"{new}, where {path} has {old}", f"the same search, or another {argument('out')}"
+            )
+    config.save(path)
+
+
+def _write(result: SearchResult, folder: Path) -> None:
+    best = result.candidates[0]
+    best.genotype.save(folder / "genotype.json")
+    # Weights of stages that the winner does not have would be refused when it is trained.
+    stages = {f"similarity_{scale}" for scale in best.genotype.deformation}
+    served = [k for k in best.weights if not k.startswith("similarity_") or k in stages]
+    weights = {k: float(best.weights[k]) for k in served}
+    write_json(folder / "weights.json", weights)
+    write_csv(folder / "trials.csv", [row_of(c) for c in result.candidates])
+
+
+def row_of(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as a row of a table."""
+    return {
+        "name": candidate.name,
+        "score": round(candidate.score, 5),
+        "ms": round(candidate.ms, 2),
+        "seconds": round(candidate.seconds, 1),
+        **{f"weight_{k}": round(float(v), 6) for k, v in candidate.weights.items()},
+        "genotype": summary(candidate.genotype),
+    }
+
+
+def summary(genotype: Genotype) -> str:
+    """A genotype in a line: the cells of every scale, fine to coarse, channels and repetitions."""
+
+    def cells(table: Mapping[int, Sequence[str]], kind: str, numbers: Mapping[int, int], unit: str) -> str:
+        return "; ".join(f"{kind}{s} {' '.join(table[s])} {unit}{numbers[s]}" for s in sorted(table))
+
+    features = cells(genotype.features, "F", genotype.filters, "/")
+    return f"{features}; {cells(genotype.deformation, 'D', genotype.steps, 'x')}"

@@ -1,0 +1,89 @@
+"""The one shape of every hypergradient.
+
+All strategies compute ``direct - (d2 lower / d upper d lower) r``; what differs
+is the vector `r`, which estimates how the upper loss depends on the optimum of
+the lower problem.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from bilevelmorph.bilevel.hypergradient import CONVERGED, NOT_FINITE, Hypergradient
+from bilevelmorph.bilevel.problem import BilevelProblem
+
+Tensors = list[tf.Tensor]
+
+
+class HypergradientMethod(ABC):
+    """A way to differentiate through the lower problem.
+
+    Calling it leaves the variables as they were. One that remembers something
+    from call to call keeps it in `variables`.
+
+    >>> from bilevelmorph.bilevel import ConjugateGradient, FirstOrder
+    >>> w, a = tf.Variable(3.0), tf.Variable(3.0)
+    >>> problem = BilevelProblem([w], [a], lambda: (w - a) ** 2, lambda: w**2)
+    >>> [round(float(s(problem).gradients[0]), 4) for s in (FirstOrder(), ConjugateGradient())]
+    [0.0, 6.0]
+    """
+
+    variables: Sequence[Any] = ()
+
+    def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most keep nothing)
+        """Make what is kept between calls, for these lower variables."""
+
+    @abstractmethod
+    def __call__(self, problem: BilevelProblem) -> Hypergradient:
+        """The hypergradient at the present values.
+
+        Args:
+            problem: Its variables and inner state say where.
+
+        Returns:
+            A `Hypergradient`; a status other than 0 says why not to use it.
+        """
+
+
+def mixed_product(problem: BilevelProblem, vectors: Tensors) -> Tensors:
+    """``(d2 lower / d upper d lower) vectors`` by nested tapes, for each upper variable."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(problem.upper_variables)
+        along = inner_product(problem.lower_gradient(), vectors)
+    return tape.gradient(along, problem.upper_variables, unconnected_gradients="zero")
+
+
+def curvature_product(problem: BilevelProblem, vectors: Tensors) -> Tensors:
+    """``(d2 lower / d lower2) vectors`` by nested tapes."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(problem.lower_variables)
+        along = inner_product(problem.lower_gradient(), vectors)
+    return tape.gradient(along, problem.lower_variables, unconnected_gradients="zero")
+
+
+def inner_product(a: Tensors, b: Tensors) -> tf.Tensor:
+    """Sum of products over all entries of all tensors."""
+    return tf.add_n([tf.reduce_sum(x * y) for x, y in zip(a, b, strict=True)])
+
+
+def norm(vectors: Tensors) -> tf.Tensor:
+    """Joint Euclidean norm."""
+    return tf.sqrt(inner_product(vectors, vectors))
+
+
+def added(a: Tensors, b: Tensors, factor: Any = 1.0) -> Tensors:
+    """``a + factor * b``."""
+    return [x + tf.cast(factor, x.dtype) * y for x, y in zip(a, b, strict=True)]
+
+
+def finished(
+    gradients: Tensors, loss: tf.Tensor, cost: Any, status: Any = CONVERGED, residual: Any = 0.0
+) -> Hypergradient:
+    """A hypergradient whose status says so where anything in it is not finite."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in [*gradients, loss]])
+    status = tf.where(finite, tf.cast(status, tf.int32), NOT_FINITE)
+    return Hypergradient(gradients, loss, status, tf.cast(residual, loss.dtype), tf.cast(cost, tf.int32))

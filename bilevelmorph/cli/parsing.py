@@ -1,0 +1,116 @@
+"""From the words of a command line to the options of a command, by tyro."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any, TypeVar
+
+import tyro
+
+from bilevelmorph.config.codec import from_dict, read_table
+from bilevelmorph.config.flags import leaves
+
+T = TypeVar("T")
+
+# Flags of version 0.1 by the ones that replace them; they go with version 0.3.
+RENAMED = {
+    "--upper": "--outer-loss",
+    "--strategy": "--hypergradient",
+    "--upper-lr": "--outer-lr",
+    "--upper-every": "--outer-every",
+    "--upper-features": "--outer-features",
+    "--upper-part": "--outer-part",
+    "--warmup": "--bilevel-warmup",
+    "--guides": "--analytic-steps",
+    "--start": "--init",
+    "--samples": "--mc-samples",
+    "--warm-up": "--serving-warmup",
+}
+_STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+# The frame that tyro draws around what it says.
+_FRAME = re.compile(r"^[│╭╰─╮╯ ]+|[│╭╰─╮╯ ]+$")
+
+
+def parse(options: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
+    """The options that a command line gives.
+
+    Args:
+        options: Dataclass whose fields are the flags. Where it has a field `config_file`,
+            the values of that file take the place of the defaults.
+        words: Of the command line, without the program and the command.
+        prog: For the messages.
+        description: What the command does.
+
+    Raises:
+        SystemExit: With status 2 after a line on stderr, where flags are wrong; with
+            status 0 after the help, where that is asked for.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Options:
+    ...     lr: float = 1e-4
+    >>> parse(Options, ["--lr", "0.01"], "train").lr
+    0.01
+    """
+    words = _present(words, prog)
+    help_is_asked_for = any(word in ("-h", "--help") for word in words)
+    said, columns = io.StringIO(), os.environ.get("COLUMNS")
+    if not help_is_asked_for:
+        os.environ["COLUMNS"] = "100000"  # so that no path is broken into lines
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                options,
+                prog=prog,
+                description=description,
+                args=words,
+                default=_from_file(options, words),
+                config=_STYLE,
+            )
+    except SystemExit as end:
+        if end.code:
+            print(f"{prog}: error: {_in_one_line(said.getvalue())}; see {prog} --help", file=sys.stderr)
+        raise
+    finally:
+        if columns is None:
+            os.environ.pop("COLUMNS", None)
+        else:
+            os.environ["COLUMNS"] = columns
+
+
+def _present(words: Sequence[str], prog: str) -> list[str]:
+    """The words with the present flags for those of version 0.1."""
+    out = []
+    for word in map(str, words):
+        flag, equals, value = word.partition("=")
+        if flag in RENAMED:
+            print(f"{prog}: {flag} is called {RENAMED[flag]} now", file=sys.stderr)
+            flag = RENAMED[flag]
+        out.append(flag + equals + value)
+    return out
+
+
+def _from_file(options: type[T], words: Sequence[str]) -> Any:
+    """Defaults from the file of ``--config``, where the command takes one."""
+    if not any(name == "config" for _, _, name in leaves(options)):
+        return tyro.MISSING_NONPROP
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"]
+    given += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    return from_dict(options, read_table(given[-1]), given[-1]) if given else tyro.MISSING_NONPROP
+
+
+def _in_one_line(text: str) -> str:
+    """What tyro says is wrong, up to its first rule, without the frame."""
+    lines = []
+    for line in text.splitlines():
+        bare = _FRAME.sub("", line)
+        if set(line.strip(" │")) == {"─"} or line.startswith("╰"):
+            break
+        if bare and not line.startswith("╭"):
+            lines.append(bare)
+    return " ".join(" ".join(lines).split()).rstrip(".")

@@ -1,0 +1,1 @@
+"""Bridges to other software and to earlier versions."""

@@ -1,0 +1,231 @@
+"""HDF5 files of VoxelMorph's dense networks, those of 2018 included."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import keras
+import numpy as np
+
+from bilevelmorph.compat.voxelmorph.network_2018 import Vxm2018
+from bilevelmorph.errors import InputError, fail
+from bilevelmorph.networks.vxm_dense import VxmDense
+
+_PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
+_PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
+# A damaged header may promise more than memory holds; compressed weights are not ten times smaller.
+_MOST = 10
+# Of the constructor of VoxelMorph 0.2, which its files hold; filters are read from the arrays.
+_KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
+
+
+class H5(NamedTuple):
+    """What an HDF5 file of Keras holds.
+
+    Attributes:
+        arrays: Kernel and bias of every layer that has them, by its name.
+        layers: Names of all layers, where the file lists them.
+        config: Arguments of the network, where the file has them.
+
+    >>> file = H5({"flow": [np.zeros([3, 3, 16, 2]), np.zeros([2])]}, ["input", "flow"], {"int_steps": 5})
+    >>> [array.shape for array in file.arrays["flow"]]
+    [(3, 3, 16, 2), (2,)]
+    """
+
+    arrays: dict[str, list[np.ndarray]]
+    layers: list[str]
+    config: dict[str, Any]
+
+
+def is_h5(path: str | Path) -> bool:
+    """Whether a file is one by its name."""
+    return str(path).lower().endswith((".h5", ".hdf5"))
+
+
+def read_h5(path: str | Path) -> H5:
+    """Read an HDF5 file of Keras; nothing in it is run.
+
+    Raises:
+        InputError: Something else.
+    """
+    with _reading(path), h5py.File(path, "r") as file:
+        group = file["model_weights"] if "model_weights" in file else file
+        most = _MOST * Path(path).stat().st_size
+        found: dict[str, list[tuple[str, np.ndarray]]] = {}
+
+        def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                if item.nbytes > most:
+                    raise ValueError(f"{name} of {item.nbytes} bytes in a file of {most // _MOST}")
+                parts = name.split("/")
+                layer = parts[-2] if len(parts) > 1 else name
+                found.setdefault(layer, []).append((parts[-1], np.asarray(item)))
+
+        group.visititems(visit)
+        layers = [_text(name) for name in group.attrs.get("layer_names", ())]
+        config = _config(file.attrs.get("model_config"))
+    order = {"kernel:0": 0, "bias:0": 1, "kernel": 0, "bias": 1}
+    arrays = {k: [a for _, a in sorted(v, key=lambda x: order.get(x[0], 2))] for k, v in found.items()}
+    return H5(arrays, layers, config)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """What a damaged or strange file leads to, in h5py or here, becomes one clear line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        came = f"a file that cannot be read ({reason})"
+        raise fail(str(path), came, "VoxelMorph's .h5 of a dense network") from error
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8") if isinstance(name, bytes) else str(name)
+
+
+def _config(content: Any) -> dict[str, Any]:
+    try:
+        config = json.loads(_text(content))["config"] if content is not None else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def network_of_h5(path: str | Path, **options: Any) -> VxmDense:
+    """The network that an HDF5 file of VoxelMorph is of, with its weights.
+
+    Args:
+        path: What VoxelMorph 0.1 or 0.2 saved, or the code of 2018.
+        **options: Of `VxmDense` or `Vxm2018`, for what such files do not say;
+            otherwise the number of squarings is 7 where nothing tells it, and a
+            file of 2018 has ``ij`` order, but ``xy`` where it integrates without `VecInt`.
+
+    Returns:
+        `VxmDense` or `Vxm2018`.
+
+    Raises:
+        InputError: Something else is in the file.
+    """
+    file = read_h5(path)
+    shapes = {name: arrays[0].shape for name, arrays in file.arrays.items() if arrays[0].ndim > 2}
+    flow = next((s for name, s in shapes.items() if name.split("/")[-1].endswith("flow")), None)
+    if flow is None or len(flow) - 2 not in (2, 3):
+        raise fail(str(path), "a file without a layer `flow`", "a dense network of VoxelMorph")
+    make = _dense if any("_enc_conv_" in name for name in shapes) else _of_2018
+    with _reading(path):
+        network = make(path, file, shapes, len(flow) - 2, options)
+        network.build()
+        notes = load_h5(network, path)
+    if notes:
+        raise fail(str(path), notes[0], "a dense network of VoxelMorph")
+    return network
+
+
+def _dense(
+    path: str | Path, file: H5, shapes: Mapping[str, Any], ndims: int, options: dict[str, Any]
+) -> VxmDense:
+    def widths(part: str, rising: bool = True) -> list[int]:
+        found = {name.split(part, 1)[1]: shape[-1] for name, shape in shapes.items() if part in name}
+        return [found[k] for k in sorted(found, key=lambda k: int(k.split("_")[0]), reverse=not rising)]
+
+    encoder = widths("_enc_conv_")
+    decoder = widths("_dec_conv_", rising=False) + widths("_dec_final_conv_")
+    first = next(s for name, s in shapes.items() if "_enc_conv_0_0" in name)
+    kept = {key: file.config[key] for key in _KEPT if file.config.get(key) is not None}
+    if file.config.get("unet_half_res"):  # the older name
+        kept["svf_resolution"] = 2
+    sources = int(file.config.get("src_feats") or first[-2] // 2)
+    shared = {"src_feats": sources, "trg_feats": first[-2] - sources}
+    probable = any(name.endswith("log_sigma") for name in shapes)
+    return VxmDense(ndims, [encoder, decoder], use_probs=probable, **{**shared, **kept, **options})
+
+
+def _of_2018(
+    path: str | Path, file: H5, shapes: Mapping[str, Any], ndims: int, options: dict[str, Any]
+) -> VxmDense:
+    names = _plain(shapes)
+    if len(names) < Vxm2018.LEVELS + 5:
+        raise fail(str(path), f"{len(names)} convolutions", "a dense network of VoxelMorph")
+    convolutions = [shapes[name] for name in names]
+    inputs, last = convolutions[0][-2], Vxm2018.LEVELS + 5
+    # At full resolution the images themselves come in again.
+    full = len(names) > last and convolutions[last][-2] == convolutions[last - 1][-1] + inputs
+    filters = [s[-1] for s in convolutions]
+    features = [filters[: Vxm2018.LEVELS], filters[Vxm2018.LEVELS :]]
+    probable, scaled = "log_sigma" in shapes, any("int" in name.split("-") for name in file.layers)
+    guessed = {
+        "int_steps": 0 if full and not probable else 7,
+        "scaled": scaled or full,
+        "indexing": "ij" if scaled or full else "xy",
+    }
+    channels = {"src_feats": inputs // 2, "trg_feats": inputs - inputs // 2}
+    return Vxm2018(ndims, features, not full, use_probs=probable, **{**channels, **guessed, **options})
+
+
+def _plain(names: Any) -> list[str]:
+    """Convolutions that Keras named, in the order in which they were made."""
+    found = {name: match for name in names if (match := _PLAIN.fullmatch(name))}
+    return sorted(found, key=lambda name: int(found[name].group(1) or 0))
+
+
+def load_h5(network: keras.Model, path: str | Path) -> list[str]:
+    """Fill a network from VoxelMorph's weights by layer name.
+
+    Args:
+        network: Built.
+        path: ``.h5``.
+
+    Returns:
+        What of the file did not fit, and what of the network it left as it was.
+
+    Raises:
+        InputError: Nothing fits.
+    """
+    arrays = read_h5(path).arrays
+    layers = network._flatten_layers(include_self=False)
+    table = {layer.name: layer for layer in layers if layer.weights}
+    order = {name: i for i, name in enumerate(_plain(arrays))}
+    notes = []
+    used = set()
+    for name, values in arrays.items():
+        key = _translate(name, table, order)
+        if key is None:
+            notes.append(f"{name}: no such layer")
+            continue
+        shapes = [tuple(w.shape) for w in table[key].weights]
+        if [v.shape for v in values] != shapes:
+            notes.append(f"{name}: shapes {[v.shape for v in values]}, expected {shapes}")
+            continue
+        table[key].set_weights(values)
+        used.add(key)
+    if not used:
+        raise fail(
+            str(path),
+            "no layer that fits this network",
+            "VoxelMorph dense weights",
+            notes[0] if notes else "",
+        )
+    return notes + [f"{name}: not in the file" for name in table if name not in used]
+
+
+def _translate(name: str, table: Mapping[str, keras.layers.Layer], order: Mapping[str, int]) -> str | None:
+    """The layer of this network that a layer name of the file means."""
+    if name in table:
+        return name
+    for ours in table:
+        # VoxelMorph prefixes names with that of the model, which its user may choose.
+        for part in _PARTS:
+            if part in f"_{name}" and part in ours and f"_{name}".split(part, 1)[1] == ours.split(part, 1)[1]:
+                return ours
+        if name in order and ours.endswith(f"_plain_conv_{order[name]}"):
+            return ours
+    return None

@@ -1,0 +1,33 @@
+"""Bilevel training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from bilevelmorph.config.tuning_config import TuningConfig
+
+
+@dataclass(frozen=True)
+class BilevelConfig:
+    """Bilevel training: loss weights, or features, tuned on validation pairs.
+
+    >>> BilevelConfig().outer_loss
+    'dice'
+    """
+
+    enabled: Annotated[bool, arg(name="bilevel")] = False
+    """Tune the weights of the objective."""
+    outer_loss: str = "dice"
+    """What they are tuned for: dice, landmarks, label-free, weighted (the training objective
+    itself, which makes them drift), or your own as package.module:Name."""
+    bilevel_warmup: int = 500
+    """Training steps before the weights begin to move."""
+    outer_features: int = 0
+    """propagation: training steps for each step of the features, moved for --outer-loss; 0: as the rest."""
+    outer_part: Literal["features", "network"] = "features"
+    """What --outer-features moves; network: all of it, in turn with training."""
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    """Steps of the loss weights."""

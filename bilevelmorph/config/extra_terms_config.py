@@ -1,0 +1,28 @@
+"""Further terms of the training objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+
+@dataclass(frozen=True)
+class ExtraTermsConfig:
+    """Further terms of the objective.
+
+    >>> ExtraTermsConfig().dice_weight
+    0.0
+    """
+
+    bidir: bool = False
+    """Compare both ways."""
+    dice_weight: Annotated[float, arg(aliases=("--dice-loss-weight",))] = 0.0
+    """Weight of the soft Dice of training labels."""
+    feature_kl: float = 0.001
+    """Weight of the KL divergence of probabilistic features."""
+    kl_lambda: float = 10.0
+    """Prior precision of the KL divergence of a probabilistic velocity."""
+    image_sigma: Annotated[float, arg(name="legacy-image-sigma")] = 1.0
+    """Image noise of mse."""

@@ -1,0 +1,76 @@
+"""How a field of a configuration appears on the command line, where its type does not say it all.
+
+Flags, their help and their values are derived by tyro from the dataclasses of this
+package: the name of a field is its flag, the text below it is its help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import arg
+
+File = Annotated[str | None, arg(metavar="FILE")]
+Folder = Annotated[str | None, arg(metavar="DIR")]
+
+
+def _parsed(tokens: list[str]) -> tuple[tuple[int, ...], ...]:
+    try:
+        return tuple(() if t == "-" else tuple(int(part) for part in t.split(",")) for t in tokens)
+    except ValueError:
+        raise ValueError(f"{' '.join(tokens)!r} is not a list such as: - 16,16 32,32") from None
+
+
+# Filters of convolutions at every scale: ``- 16,16 32`` for none, two and one.
+Widths = Annotated[
+    tuple[tuple[int, ...], ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="N,N|-",
+        instance_from_str=_parsed,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, part)) or "-" for part in value],
+    ),
+]
+
+
+def leaves(cls: Any) -> Iterator[tuple[str, dataclasses.Field[Any], str]]:
+    """Every field of a configuration and of those within it.
+
+    Args:
+        cls: A dataclass.
+
+    Yields:
+        Name of the part that holds it (empty for the configuration itself), field,
+        and the argument that its flag stands for.
+
+    >>> from bilevelmorph.config import OptimizationConfig
+    >>> [argument for _, _, argument in leaves(OptimizationConfig)][:2]
+    ['batch_size', 'steps_per_epoch']
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            for part, inner, name in leaves(hint):
+                yield (f"{field.name}.{part}" if part else field.name), inner, name
+        else:
+            named = [m.name for m in getattr(hint, "__metadata__", ()) if getattr(m, "name", None)]
+            yield "", field, (named[0] if named else field.name).replace("-", "_")
+
+
+def flags_of(cls: Any) -> dict[str, str]:
+    """The flag of every argument of a configuration, by the argument's name and by the field's.
+
+    >>> from bilevelmorph.config import ObjectiveConfig
+    >>> flags_of(ObjectiveConfig)["lambda_weight"]
+    '--lambda'
+    """
+    found = {}
+    for _, field, name in leaves(cls):
+        found[field.name] = found[name] = "--" + name.replace("_", "-")
+    return found

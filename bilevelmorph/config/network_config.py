@@ -1,0 +1,52 @@
+"""Which network is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from bilevelmorph.config.flags import File, Widths
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network; options that it does not take are refused.
+
+    >>> NetworkConfig(kind="propagation").scales
+    (4, 2)
+    """
+
+    kind: Annotated[str, arg(name="network")] = "vxm"
+    """vxm, propagation, or your own as package.module:Name."""
+    genotype: File = None
+    """File of a search: the network that it found, whatever --network says."""
+    enc: tuple[int, ...] = (16, 32, 32, 32)
+    """vxm: filters of the encoder."""
+    dec: tuple[int, ...] = (32, 32, 32, 32, 32, 16, 16)
+    """vxm: filters of the decoder."""
+    int_steps: int = 7
+    """Integration steps; 0 for a displacement."""
+    int_downsize: int = 2
+    """vxm: how much coarser the velocity is integrated."""
+    use_probs: bool = False
+    """vxm: probabilistic velocity (VM-diff)."""
+    scales: tuple[int, ...] = (4, 2)
+    """propagation: stages, coarse to fine."""
+    encoder: Widths = ((), (16, 16, 16), (32, 32, 32))
+    """propagation: filters at 1/1, 1/2, 1/4 ..., as in: - 16,16 32,32."""
+    matching: tuple[int, ...] = (48, 32, 16)
+    """propagation: filters of the data-matching blocks."""
+    regularization: tuple[int, ...] = (48, 48, 32)
+    """propagation: filters of the regularisation blocks."""
+    radius: tuple[int, ...] = (0,)
+    """propagation: search radius, for all stages or for each."""
+    descriptor: Annotated[Literal["mind"] | None, arg(metavar="mind")] = None
+    """propagation: contrast-independent input of the encoder."""
+    analytic_steps: tuple[Literal["argmin", "gradient"], ...] = ()
+    """propagation: steps in closed form that the learned ones correct."""
+    steps: tuple[int, ...] = (1,)
+    """propagation: iterations, for all stages or for each."""
+    probabilistic: bool = False
+    """propagation: Gaussian features (IJCAI 2020)."""

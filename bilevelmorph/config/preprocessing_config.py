@@ -1,0 +1,24 @@
+"""How scans are brought to a common form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+
+@dataclass(frozen=True)
+class PreprocessingConfig:
+    """Preprocessing of scans.
+
+    >>> PreprocessingConfig().percentiles
+    (0.5, 99.5)
+    """
+
+    shape: Annotated[tuple[int, ...] | None, arg(metavar="INT ...")] = None
+    """Grid that scans are centred in; by default the smallest that holds them all."""
+    spacing: float = 0.0
+    """Millimetres of the cubic voxels to work in; 0 for the scans' own."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """Intensities are clipped to these percentiles and scaled to [0, 1]."""

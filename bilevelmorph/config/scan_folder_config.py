@@ -1,0 +1,24 @@
+"""A folder of scans with its own splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+
+@dataclass(frozen=True)
+class ScanFolderConfig:
+    """Scans of a folder that says which are for training and which for validation.
+
+    >>> ScanFolderConfig().val_pairs
+    20
+    """
+
+    folder: Annotated[str | None, arg(name="data", metavar="DIR")] = None
+    """Folder with a dataset.json (Decathlon, Learn2Reg)."""
+    multichannel: bool = False
+    """The last axis of every scan holds channels."""
+    val_pairs: int = 20
+    """Validation pairs that candidates are scored on."""

@@ -1,0 +1,25 @@
+"""How loss weights are tuned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """Steps of the loss weights.
+
+    >>> TuningConfig().freeze
+    ('similarity',)
+    """
+
+    hypergradient: str = "gradient-alignment"
+    """How training is differentiated with respect to the loss weights: first-order, one-step,
+    finite-difference, truncated, neumann, conjugate-gradient, gradient-alignment, or your own
+    as package.module:Name."""
+    outer_lr: float = 0.02
+    """Learning rate of the logarithms of the loss weights."""
+    outer_every: int = 5
+    """Training steps for each step of the loss weights."""
+    freeze: tuple[str, ...] = ("similarity",)
+    """Weights that stay; Adam does not see the scale of an objective, so one should."""

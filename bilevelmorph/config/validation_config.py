@@ -1,0 +1,19 @@
+"""When a training run is validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Validation on pairs of --data.
+
+    >>> ValidationConfig().val_pairs
+    40
+    """
+
+    val_pairs: int = 40
+    """Validation pairs; 0 for none."""
+    val_every: int = 1
+    """Epochs between validations."""

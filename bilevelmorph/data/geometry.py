@@ -1,0 +1,213 @@
+"""Positions, resampling and fields in world coordinates, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from bilevelmorph.data.preprocessing import to_canonical
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import fail
+
+
+def voxel_positions(shape: Sequence[int]) -> np.ndarray:
+    """``[*shape, N]`` float32 voxel indices.
+
+    >>> voxel_positions([2, 3])[1, 2].tolist()
+    [1.0, 2.0]
+    """
+    return np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"), -1)
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply a ``[4, 4]`` matrix to ``[..., N]`` points, N of 2 or 3 (2-D points lie at z = 0).
+
+    >>> transform_points(np.diag([2.0, 2.0, 2.0, 1.0]), np.array([[1.0, 2.0]])).tolist()
+    [[2.0, 4.0]]
+    """
+    n = points.shape[-1]
+    part = matrix[:n, :n].astype(points.dtype)
+    return points @ part.T + matrix[:n, 3].astype(points.dtype)
+
+
+def sample(volume: Volume, positions: np.ndarray, outside: float = 0.0) -> np.ndarray:
+    """Values of a volume at voxel positions; its kind decides the interpolation.
+
+    Args:
+        volume: An image (linear) or a label map (nearest).
+        positions: ``[*T, N]`` voxels of `volume`.
+        outside: Value beyond half a voxel outside the grid.
+
+    Returns:
+        ``[*T]``: images in float32, label maps in their own dtype.
+    """
+    if positions.shape[-1] != volume.ndims:
+        raise fail(volume.name, f"{volume.ndims}-D data", f"{positions.shape[-1]}-D like the warp")
+    where = np.moveaxis(positions, -1, 0)
+    if volume.kind == "labels":
+        index = np.rint(where).astype(np.int64)
+        last = np.array(volume.shape).reshape(-1, *[1] * (where.ndim - 1)) - 1
+        inside = ((index >= 0) & (index <= last)).all(0)
+        values = volume.data[tuple(np.clip(index, 0, last))]
+        return np.where(inside, values, np.asarray(outside).astype(volume.data.dtype))
+    data = np.asarray(volume.data, np.float32)
+    values = ndimage.map_coordinates(data, where, order=1, mode="nearest")
+    values[outside_of(volume.shape, positions)] = outside
+    return values
+
+
+def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
+    """Where positions lie more than half a voxel outside a grid: bool ``[*T]``.
+
+    >>> outside_of([4], np.array([[-0.4], [3.6]])).tolist()
+    [False, True]
+    """
+    return np.any((positions < -0.5) | (positions > np.array(shape) - 0.5), axis=-1)
+
+
+def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> Volume:
+    """Resample a volume through a displacement that lives on another grid.
+
+    Args:
+        volume: To be moved.
+        displacement: ``[*T, N]`` voxels of the output grid, pull-back.
+        grid: ``[4, 4]`` affine of the output grid.
+
+    Returns:
+        A `Volume` on the output grid, of the same kind and, for labels, dtype.
+    """
+    data = sample(volume, targets_of(displacement, grid, volume.affine))
+    return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Where a displacement looks: ``[*T, N]`` voxels of the moving grid.
+
+    Args:
+        displacement: ``[*T, N]`` voxels of the output grid.
+        grid, moving: ``[4, 4]`` affines of both.
+
+    >>> targets_of(np.ones([2, 2, 2]), np.eye(4), np.diag([2.0, 2.0, 1.0, 1.0]))[1, 1].tolist()
+    [1.0, 1.0]
+    """
+    positions = voxel_positions(displacement.shape[:-1]) + displacement
+    return transform_points(np.linalg.inv(moving) @ grid, positions)
+
+
+def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:
+    """A volume on another grid.
+
+    Args:
+        volume: To be resampled.
+        shape, grid: Of the output.
+        world: ``[4, 4]``, from the output's world to the volume's, millimetres.
+    """
+    mapping = np.linalg.inv(volume.affine) @ world @ grid
+    shift = integer_shift(mapping, volume.ndims)
+    if shift is None:
+        data = sample(volume, transform_points(mapping, voxel_positions(shape)))
+    else:
+        data = _shifted(volume.data, shift, shape)
+        data = data.astype(np.float32) if volume.kind == "image" else data
+    return Volume(data, grid, volume.kind, volume.name, None)
+
+
+def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
+    """The same field of view in cubic voxels of another size.
+
+    Images are smoothed first where voxels grow, so that what is finer than the
+    new voxels does not come back as noise; label maps are read at the nearest voxel.
+
+    Args:
+        volume: Of any spacing.
+        spacing: Millimetres along every axis.
+
+    >>> resample_to_spacing(Volume(np.ones([8, 6, 4]), np.eye(4)), 2.0).shape
+    (4, 3, 2)
+    """
+    n = volume.ndims
+    factors = spacing / np.array(volume.spacing)
+    if np.allclose(factors, 1, atol=1e-4):
+        return volume
+    shape = np.maximum(np.rint(np.array(volume.shape) / factors).astype(int), 2)
+    scale = np.eye(4)
+    scale[range(n), range(n)] = factors
+    scale[:n, 3] = (factors - 1) / 2  # the corners of both fields of view coincide
+    if volume.kind == "image":
+        # Of this width a Gaussian passes half of what the new voxels can just carry.
+        width = 0.5 * np.sqrt(np.maximum(factors**2 - 1, 0))
+        volume = volume.with_data(
+            ndimage.gaussian_filter(volume.data.astype(np.float32), width, mode="nearest")
+        )
+    return resample(volume, shape.tolist(), volume.affine @ scale, np.eye(4))
+
+
+def integer_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
+    """The translation of a map between voxels, where it is nothing but one by whole voxels.
+
+    Args:
+        mapping: ``[4, 4]``.
+        ndims: 2 or 3.
+
+    >>> matrix = np.eye(4)
+    >>> matrix[:3, 3] = 2, -1, 0
+    >>> integer_shift(matrix, 3).tolist()
+    [2, -1, 0]
+    """
+    shift = np.rint(mapping[:ndims, 3])
+    plain = np.eye(ndims + 1)
+    plain[:ndims, -1] = shift
+    found = np.eye(ndims + 1)
+    found[:ndims, :ndims], found[:ndims, -1] = mapping[:ndims, :ndims], mapping[:ndims, 3]
+    return shift.astype(int) if np.allclose(found, plain, rtol=0, atol=1e-6) else None
+
+
+def _shifted(data: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """``out[x] = data[x + shift]``, zero outside."""
+    out = np.zeros(tuple(shape), data.dtype)
+    ranges = [(max(0, -s), min(n, size - s)) for s, n, size in zip(shift, shape, data.shape, strict=True)]
+    if all(a < b for a, b in ranges):
+        into = tuple(slice(a, b) for a, b in ranges)
+        out[into] = data[tuple(slice(a + s, b + s) for (a, b), s in zip(ranges, shift, strict=True))]
+    return out
+
+
+def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """A vector field at voxel positions, linear, edges repeated: ``[*T, N]``."""
+    where = np.moveaxis(positions, -1, 0)
+    parts = [
+        ndimage.map_coordinates(field[..., c], where, order=1, mode="nearest") for c in range(field.shape[-1])
+    ]
+    return np.stack(parts, -1)
+
+
+def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`sample_field` at the voxels of a grid that lies a whole shift away.
+
+    >>> read_field(np.arange(4.0)[:, None], np.array([2]), [4])[:, 0].tolist()
+    [2.0, 3.0, 3.0, 3.0]
+    """
+    index = [
+        np.clip(np.arange(n) + s, 0, size - 1)
+        for n, s, size in zip(shape, shift, field.shape[:-1], strict=True)
+    ]
+    return field[np.ix_(*index)]
+
+
+def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:
+    """World matrix that lays the middle voxel of `fixed` on that of `moving`.
+
+    Middle as `crop_or_pad` has it on canonical axes, so that volumes of one spacing move by whole voxels.
+    """
+    matrix = np.eye(4)
+    middles = []
+    for volume in map(to_canonical, (moving, fixed)):
+        # In an even grid crop_or_pad() leaves (even - n) // 2 voxels in front, so that
+        # voxel (n + 1) // 2 comes to lie in the same place for every size n.
+        index = np.zeros(3)
+        index[: volume.ndims] = [(n + 1) // 2 for n in volume.shape]
+        middles.append(volume.affine[:3, :3] @ index + volume.affine[:3, 3])
+    matrix[:3, 3] = middles[0] - middles[1]
+    return matrix

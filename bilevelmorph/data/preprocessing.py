@@ -1,0 +1,63 @@
+"""Intensities and grids as networks want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+
+from bilevelmorph.data.volume import Volume
+
+PERCENTILES = (0.5, 99.5)
+
+
+def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> np.ndarray:
+    """Clip to two percentiles and scale to [0, 1]; any positive rescaling of the input cancels.
+
+    Args:
+        data: Any shape.
+        percentiles: Lower and upper.
+
+    Returns:
+        float32 of the same shape.
+
+    >>> normalise(np.arange(5.0), (0, 100)).tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    data = np.asarray(data, np.float64)
+    low, high = np.percentile(data, percentiles)
+    if high <= low:
+        low, high = data.min(), data.max()
+    return (np.clip((data - low) / max(high - low, 1e-300), 0, 1)).astype(np.float32)
+
+
+def to_canonical(volume: Volume) -> Volume:
+    """The volume with its axes flipped and exchanged to lie nearest to R, A, S."""
+    if volume.ndims == 2:
+        return volume
+    turn = nib.orientations.io_orientation(volume.affine)
+    data = nib.orientations.apply_orientation(volume.data, turn)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(turn, volume.shape)
+    return Volume(np.ascontiguousarray(data), affine, volume.kind, volume.name, None)
+
+
+def crop_or_pad(volume: Volume, shape: Sequence[int]) -> Volume:
+    """Crop or pad with zeros, equally on both sides, to a shape; the affine follows.
+
+    >>> crop_or_pad(Volume(np.ones([4, 4]), np.eye(4)), [6, 2]).affine[:2, 3].tolist()
+    [-1.0, 1.0]
+    """
+    out = np.zeros(shape, volume.data.dtype)
+    start = np.zeros(3)
+    into, source = [], []
+    for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
+        before = (new - old) // 2
+        start[axis] = -before
+        size = min(old, new)
+        into.append(slice(max(before, 0), max(before, 0) + size))
+        source.append(slice(max(-before, 0), max(-before, 0) + size))
+    out[tuple(into)] = volume.data[tuple(source)]
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Volume(out, affine, volume.kind, volume.name, None)

@@ -1,0 +1,77 @@
+"""A volume: voxels, where they lie in the world, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bilevelmorph.errors import fail, one_of
+
+KINDS = ("image", "labels")
+
+
+def check_affine(affine: np.ndarray, name: str) -> None:
+    """Refuse what is no map from voxels to the world.
+
+    >>> check_affine(np.eye(4), "scan")
+    """
+    if np.shape(affine) != (4, 4):
+        raise fail(f"affine of {name}", f"shape {np.shape(affine)}", "(4, 4)")
+    if not np.isfinite(np.asarray(affine, float)).all():
+        raise fail(f"affine of {name}", "NaN or infinite entries", "finite ones")
+    if abs(np.linalg.det(np.asarray(affine, float)[:3, :3])) < 1e-12:
+        raise fail(f"affine of {name}", "a singular matrix", "one that can be inverted")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image or a label map that always carries its affine.
+
+    Args:
+        data: ``[*S]`` or ``[*S, C]`` array, 2-D or 3-D.
+        affine: ``[4, 4]``, voxel index to world position in millimetres, RAS.
+        kind: ``"image"`` (interpolated linearly) or ``"labels"`` (nearest).
+        name: For messages.
+        header: The nibabel header that it came with, if any.
+
+    >>> Volume(np.zeros([4, 5, 6]), np.diag([2.0, 1.0, 1.0, 1.0])).spacing.tolist()
+    [2.0, 1.0, 1.0]
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    kind: str = "image"
+    name: str = "volume"
+    header: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, KINDS)
+        check_affine(self.affine, self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial sizes."""
+        return tuple(self.data.shape)
+
+    @property
+    def ndims(self) -> int:
+        """2 or 3."""
+        return self.data.ndim
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size along each axis in millimetres."""
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(0))[: self.ndims]
+
+    @property
+    def centre(self) -> np.ndarray:
+        """World position of the middle of the grid, in millimetres."""
+        middle = np.zeros(3)
+        middle[: self.ndims] = (np.array(self.shape) - 1) / 2
+        return self.affine[:3, :3] @ middle + self.affine[:3, 3]
+
+    def with_data(self, data: np.ndarray, kind: str | None = None) -> Volume:
+        """Other voxels on the same grid."""
+        return Volume(data, self.affine, kind or self.kind, self.name, self.header)

@@ -1,0 +1,6 @@
+"""Collections of scans: which pairs there are, and their arrays for training."""
+
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.pairs import Pair, Subject
+
+__all__ = ["DecathlonDataset", "Pair", "Subject"]

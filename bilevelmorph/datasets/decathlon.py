@@ -1,0 +1,98 @@
+"""Folders with a dataset.json, as the Medical Segmentation Decathlon and Learn2Reg write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bilevelmorph.datasets.pairs import Pair, Subject
+from bilevelmorph.errors import InputError, fail, one_of
+from bilevelmorph.io.json import read_json
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class DecathlonDataset:
+    """A folder with a `dataset.json` as the Decathlon and Learn2Reg write it.
+
+    Args:
+        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr` and perhaps
+            `landmarksTr` (a CSV file ``x,y,z`` a scan: millimetres, the same
+            points in the same order everywhere).
+        content: The parsed file.
+
+    >>> folder = DecathlonDataset(Path("scans"), {"labels": {"0": "background", "2": "tail", "1": "head"}})
+    >>> folder.name, folder.labels
+    ('scans', [1, 2])
+    """
+
+    root: Path
+    content: dict
+
+    @classmethod
+    def open(cls, root: str | Path) -> DecathlonDataset:
+        """Read ``root/dataset.json``."""
+        root = Path(root)
+        path = root / "dataset.json"
+        if not path.is_file():
+            raise fail(str(root), "a folder without dataset.json", "a Decathlon or Learn2Reg folder")
+        content = read_json(path, "a whole file")
+        if not isinstance(content, dict):
+            raise fail(str(path), f"a {type(content).__name__}", "an object with training, labels, ...")
+        return cls(root, content)
+
+    @property
+    def name(self) -> str:
+        return str(self.content.get("name", self.root.name))
+
+    @property
+    def labels(self) -> list[int]:
+        """Foreground label values, in order."""
+        with self._parsing("labels"):
+            table = self.content.get("labels", {})
+            values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
+            return sorted(v for v in values if v != 0)
+
+    def subjects(self, split: str) -> list[Subject]:
+        """The scans of a split: ``"train"``, ``"val"`` or ``"test"``."""
+        key = SPLITS[one_of("split", split, SPLITS)]
+        with self._parsing(key):
+            entries = self.content.get(key, [])
+            return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
+
+    def pairs(self, split: str) -> list[Pair]:
+        """The registration pairs of a split; for training there need not be any: then scans are drawn."""
+        one_of("split", split, SPLITS)
+        key = f"registration_{split}"
+        with self._parsing(key):
+            entries = self.content.get(key, [])
+            if not entries and split != "train":
+                raise fail(str(self.root), f"no {key} in dataset.json", "a list of pairs")
+            return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
+
+    @contextmanager
+    def _parsing(self, key: str) -> Iterator[None]:
+        """What is of another form than the Decathlon's becomes one clear line."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            where = f"{self.root / 'dataset.json'}, {key}"
+            raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
+
+    def _subject(self, entry: str) -> Subject:
+        """The scan of a path from here, or of a name in imagesTr; labels and landmarks lie beside it."""
+        name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
+        places = self.root / name, self.root / "imagesTr" / Path(name).name
+        image = next((path for path in places if path.is_file()), None)
+        if image is None:
+            where = f"{self.root}/dataset.json"
+            raise fail(where, f"{entry} without the file {places[-1]}", "an existing file")
+        kind = image.parent.name.removeprefix("images") if image.parent.name.startswith("images") else "Tr"
+        labels = self.root / f"labels{kind}" / image.name
+        points = self.root / f"landmarks{kind}" / (image.name.split(".")[0] + ".csv")
+        return Subject(image, *(path if path.is_file() else None for path in (labels, points)))

@@ -1,0 +1,185 @@
+"""Pairs of prepared arrays for training: seeded, cached, and restartable at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.data.geometry import resample_to_spacing, transform_points
+from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.pairs import Pair, Subject
+from bilevelmorph.errors import fail
+from bilevelmorph.io.points import read_points
+from bilevelmorph.io.volumes import load_channels, load_volume
+
+
+class PairDataset:
+    """Draws the pair of each training step from nothing but a seed and the step's number.
+
+    Args:
+        subjects: Scans to be paired at random (all ordered pairs of two).
+        pairs: Or pairs fixed beforehand; give one of the two.
+        shape: Grid that every scan is crop_or_pad in; None takes the largest size
+            along each axis, rounded up to a multiple of 16.
+        percentiles: Of the intensity normalisation.
+        spacing: Millimetres of the cubic voxels that scans are brought to; 0 for their own.
+        atlas: A scan that is always the fixed one.
+        seed: Any whole number.
+        multichannel: The last axis of every file holds channels.
+        labels: Label values to give along, one-hot; none by default.
+        points: Give landmarks along.
+
+    Raises:
+        InputError: Too few scans, or scans that cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scans = [Subject(Path(folder, name)) for name in ("a.npy", "b.npy", "c.npy")]
+    ...     for scan in scans:
+    ...         np.save(scan.image, np.eye(9))
+    ...     source = PairDataset(scans)
+    >>> source.shape, source.draw(step=7) == source.draw(step=7)
+    ((16, 16), True)
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject] = (),
+        pairs: Sequence[Pair] = (),
+        shape: Sequence[int] | None = None,
+        percentiles: Sequence[float] = PERCENTILES,
+        atlas: Subject | None = None,
+        seed: int = 0,
+        multichannel: bool = False,
+        labels: Sequence[int] = (),
+        points: bool = False,
+        spacing: float = 0.0,
+    ) -> None:
+        self.subjects = list(subjects)
+        if atlas is not None:
+            pairs = [Pair(s, atlas) for s in self.subjects]
+        self.pairs = list(pairs)
+        if not self.pairs and len(self.subjects) < 2:
+            raise fail("training scans", len(self.subjects), "at least 2, to make a pair")
+        self.percentiles = tuple(percentiles)
+        self.seed, self.multichannel, self.spacing = seed, multichannel, spacing
+        self.label_values, self.with_points = list(labels), points
+        self._cache: dict[Any, np.ndarray] = {}
+        self.shape = tuple(shape) if shape else self._common_shape()
+        self.channels = self.image(self.everyone[0]).shape[-1]
+
+    def _common_shape(self) -> tuple[int, ...]:
+        shapes = [self._grid(self._load(s)[0]).shape for s in self.everyone]
+        ranks = {len(s) for s in shapes}
+        if len(ranks) > 1:
+            raise fail("training scans", "both 2-D and 3-D volumes", "one kind")
+        return tuple(int(-(-n // 16) * 16) for n in np.max(shapes, 0))
+
+    @property
+    def everyone(self) -> list[Subject]:
+        """Every scan once."""
+        paired = [s for p in self.pairs for s in (p.moving, p.fixed)]
+        return list(dict.fromkeys([*self.subjects, *paired]))
+
+    def _load(self, subject: Subject) -> list[Volume]:
+        """The channels of an image."""
+        return load_channels(subject.image) if self.multichannel else [load_volume(subject.image)]
+
+    def _grid(self, volume: Volume) -> Volume:
+        """A volume as networks see it, but for intensities and the common shape."""
+        volume = to_canonical(volume)
+        return resample_to_spacing(volume, self.spacing) if self.spacing else volume
+
+    def image(self, subject: Subject) -> np.ndarray:
+        """``[*shape, C]`` float32 in [0, 1]; read once."""
+        key = ("image", subject.image)
+        if key not in self._cache:
+            parts = []
+            for channel in self._load(subject):
+                volume = self._grid(channel)
+                self._check_rank(volume.data, subject)
+                volume = volume.with_data(normalise(volume.data, self.percentiles))
+                parts.append(crop_or_pad(volume, self.shape).data)
+            self._cache[key] = np.stack(parts, -1)
+        return self._cache[key]
+
+    def labels(self, subject: Subject) -> np.ndarray:
+        """``[*shape, 1]`` integers; read once."""
+        if subject.labels is None:
+            raise fail(str(subject.image), "no label map", "one")
+        key = ("labels", subject.labels)
+        if key not in self._cache:
+            volume = self._grid(load_volume(subject.labels, "labels"))
+            self._check_rank(volume.data, subject)
+            self._cache[key] = crop_or_pad(volume, self.shape).data[..., None].astype(np.int32)
+        return self._cache[key]
+
+    def grid_of(self, subject: Subject) -> np.ndarray:
+        """``[4, 4]``, from voxels of the arrays to the scan's world."""
+        return crop_or_pad(self._grid(self._load(subject)[0]), self.shape).affine
+
+    def points(self, subject: Subject) -> np.ndarray:
+        """``[P, N]`` float32, voxels; read once."""
+        if subject.points is None:
+            raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
+        key = ("points", subject.points)
+        if key not in self._cache:
+            world = read_points(subject.points, len(self.shape)).positions
+            self._cache[key] = transform_points(np.linalg.inv(self.grid_of(subject)), world).astype(
+                np.float32
+            )
+        return self._cache[key]
+
+    def one_hot(self, subject: Subject) -> np.ndarray:
+        """``[*shape, K]`` float32, one channel for each of the label values."""
+        return (self.labels(subject) == np.array(self.label_values)).astype(np.float32)
+
+    def _check_rank(self, data: np.ndarray, subject: Subject) -> None:
+        if data.ndim != len(self.shape):
+            raise fail(str(subject.image), f"{data.ndim}-D data", f"{len(self.shape)}-D like the others")
+
+    def draw(self, step: int, item: int = 0) -> Pair:
+        """The pair of a step; the same for the same seed, whatever came before."""
+        random = np.random.default_rng([self.seed, step, item])
+        if self.pairs:
+            return self.pairs[int(random.integers(len(self.pairs)))]
+        first, second = random.choice(len(self.subjects), 2, replace=False)
+        return Pair(self.subjects[first], self.subjects[second])
+
+    def dataset(self, start: int, stop: int, batch_size: int = 1) -> tf.data.Dataset:
+        """Batches for steps start..stop-1.
+
+        Returns:
+            A dataset of ``(step, batch)``: int64 ``[]`` and float32 ``moving`` and
+            ``fixed`` ``[batch_size, *shape, C]``; with label values also
+            ``moving_labels`` and ``fixed_labels`` ``[batch_size, *shape, K]``, with
+            landmarks ``moving_points`` and ``fixed_points`` ``[batch_size, P, N]``.
+        """
+        parts: dict[str, tuple[Any, tuple[Any, ...]]] = {"": (self.image, (*self.shape, self.channels))}
+        if self.label_values:
+            parts["_labels"] = (self.one_hot, (*self.shape, len(self.label_values)))
+        if self.with_points:
+            parts["_points"] = (self.points, (None, len(self.shape)))
+
+        def load(step: np.int64) -> list[np.ndarray]:
+            pairs = [self.draw(int(step), i) for i in range(batch_size)]
+            sides = ([p.moving for p in pairs], [p.fixed for p in pairs])
+            return [np.stack([read(s) for s in side]) for read, _ in parts.values() for side in sides]
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            arrays = iter(tf.numpy_function(load, [step], [tf.float32] * (2 * len(parts))))
+            out = {}
+            for ending, (_, shape) in parts.items():
+                for side in ("moving", "fixed"):
+                    out[side + ending] = tf.ensure_shape(next(arrays), (batch_size, *shape))
+            return step, out
+
+        steps = tf.data.Dataset.range(start, stop)
+        # There is nothing to tune, and the end of an iterator waits for its tuner, half a minute at times.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)

@@ -1,0 +1,178 @@
+"""Which scans to register with which: lists, pair lists and CSV files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bilevelmorph.errors import InputError, fail
+
+CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The files of one scan: its image and, perhaps, its label map and its landmarks.
+
+    >>> Subject(Path("a/scan.nii.gz")).name
+    'scan.nii.gz'
+    """
+
+    image: Path
+    labels: Path | None = None
+    points: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two subjects in their roles.
+
+    >>> pair = Pair(moving=Subject(Path("a.nii.gz")), fixed=Subject(Path("b.nii.gz")))
+    >>> pair.fixed.name
+    'b.nii.gz'
+    """
+
+    moving: Subject
+    fixed: Subject
+
+
+def read_list(
+    path: str | Path, prefix: str = "", suffix: str = "", seg_prefix: str = "", seg_suffix: str = ""
+) -> tuple[list[Subject], list[Pair]]:
+    """Read VoxelMorph's list file.
+
+    Args:
+        path: Text; one name a line (scans to be paired at random) or two
+            (that pair, moving first). Empty lines and ``#`` comments are skipped.
+        prefix, suffix: Put before and after every name.
+        seg_prefix, seg_suffix: Likewise, for the name of its label map; without
+            either there are none.
+
+    Returns:
+        Subjects and pairs; one of the two is empty.
+
+    Raises:
+        InputError: Names the file and the line that is wrong.
+    """
+    path = Path(path)
+    subjects: list[Subject] = []
+    pairs: list[Pair] = []
+    for number, line in _lines(path):
+        names = line.replace(",", " ").split()
+        if len(names) > 2:
+            raise fail(f"{path}, line {number}", f"{len(names)} names", "one name, or two for a pair")
+        where, ends = f"{path}, line {number}", [(prefix, suffix)]
+        if seg_prefix or seg_suffix:
+            ends.append((seg_prefix, seg_suffix))
+        found = [Subject(*(_existing(a + n + b, path.parent, where) for a, b in ends)) for n in names]
+        if len(found) == 1:
+            subjects += found
+        else:
+            pairs.append(Pair(*found))
+        if subjects and pairs:
+            raise fail(f"{path}, line {number}", "a mixture of single names and pairs", "one kind only")
+    if not subjects and not pairs:
+        raise fail(str(path), "no names", "at least one a line")
+    return subjects, pairs
+
+
+def read_csv(path: str | Path) -> list[Pair]:
+    """Read pairs from a CSV file with the header ``moving,fixed[,moving_seg,fixed_seg]``.
+
+    Raises:
+        InputError: Names the file and the line that is wrong.
+    """
+    path = Path(path)
+    text = _text(path)
+    with io.StringIO(text, newline="") as stream:
+        reader = csv.DictReader(stream)
+        header = [h.strip() for h in reader.fieldnames or []]
+        if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
+            raise fail(
+                f"{path}, line 1", ",".join(header) or "nothing", "moving,fixed[,moving_seg,fixed_seg]"
+            )
+        reader.fieldnames = header
+        pairs = []
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row or any(row[c] is None for c in header):
+                raise fail(where, "another number of columns than the header", f"{len(header)} of them")
+            files = {c: _existing(row[c].strip(), path.parent, where) for c in header if row[c].strip()}
+            if "moving" not in files or "fixed" not in files:
+                raise fail(where, "an empty name", "a moving and a fixed file")
+            pairs.append(
+                Pair(
+                    Subject(files["moving"], files.get("moving_seg")),
+                    Subject(files["fixed"], files.get("fixed_seg")),
+                )
+            )
+    if not pairs:
+        raise fail(str(path), "no pairs", "at least one line after the header")
+    return pairs
+
+
+def read_labels(path: str | Path) -> list[int]:
+    """Label values from VoxelMorph's file of them: npy, npz (array ``labels``) or text.
+
+    Raises:
+        InputError: No such file, or something else than whole numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a list of label values")
+    try:
+        if path.suffix in (".npy", ".npz"):
+            content = np.load(path, allow_pickle=False)
+            values = np.asarray(content if path.suffix == ".npy" else content["labels"])
+        else:
+            values = np.loadtxt(path)
+        values = np.atleast_1d(values).ravel()
+        if not len(values) or (values != np.round(values)).any():
+            raise ValueError("fractions, or nothing")
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise fail(str(path), f"no list of labels ({reason})", "whole numbers, as npy or text") from error
+    return sorted({int(v) for v in values} - {0})
+
+
+def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
+    """The pairs, if every one has both label maps."""
+    for pair in pairs:
+        for subject in (pair.moving, pair.fixed):
+            if subject.labels is None:
+                raise fail(what, f"no label map for {subject.image}", "labels for every scan")
+    return list(pairs)
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    numbered = ((i, line.split("#")[0].strip()) for i, line in enumerate(_text(path).splitlines(), 1))
+    return [(i, line) for i, line in numbered if line]
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a list of scans")
+    text = path.read_bytes()
+    try:
+        if b"\0" in text:
+            raise UnicodeError("zero bytes")
+        return text.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise fail(str(path), "a binary file", "a text file") from error
+
+
+def _existing(name: str, folder: Path, where: str) -> Path:
+    """The file as named, or beside the list."""
+    for candidate in (Path(name), folder / name):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"{where}: no such file {name}; paths count from here or from the list's folder")

@@ -1,0 +1,46 @@
+"""Writing files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bilevelmorph.errors import fail
+
+
+def suffix(path: str | Path) -> str:
+    """The ending of a file's name, ``.nii.gz`` as one.
+
+    >>> suffix("a/b.nii.gz")
+    '.nii.gz'
+    """
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[str]:
+    """A temporary name beside `path`, moved onto it if the block succeeds.
+
+    Raises:
+        InputError: The folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise fail(str(path), f"no folder {path.parent}", "an existing folder", "make it first")
+    if path.is_dir():
+        raise fail(str(path), "a folder", "a file's name")
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=suffix(path), prefix=".writing-", dir=path.parent)
+    except OSError as error:
+        raise fail(str(path), error.strerror or "an error", "a folder that can be written") from error
+    os.close(handle)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,30 @@
+"""CSV tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bilevelmorph.io.atomic import atomic_path
+
+
+def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one line a row; the file appears whole or not at all.
+
+    Args:
+        path: Of the file.
+        rows: Values by column; columns come in the order in which they first occur.
+    """
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        out = csv.DictWriter(stream, columns)
+        out.writeheader()
+        out.writerows(rows)
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """What `write_csv` wrote, every value as text."""
+    with Path(path).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,70 @@
+"""Images of other libraries as volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import nibabel as nib
+import numpy as np
+
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import fail
+from bilevelmorph.io.volumes import checked, load_volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+# What a function of this package takes for an image.
+ImageLike: TypeAlias = Union[
+    str, Path, Volume, nib.spatialimages.SpatialImage, "SimpleITK.Image", tuple[np.ndarray, np.ndarray]
+]
+
+
+def as_volume(image: ImageLike, kind: str = "image", name: str = "image") -> Volume:
+    """A volume from whatever holds an image.
+
+    Args:
+        image: A file's name, a nibabel or SimpleITK image, ``(array, affine)`` with
+            ``[*S]`` voxels and their ``[4, 4]`` affine in RAS millimetres, or a Volume.
+        kind: ``"image"`` or ``"labels"``; a Volume knows its own.
+        name: For messages, where the image has none.
+
+    Returns:
+        The volume, images in float32.
+
+    Raises:
+        InputError: Something else, or an image that cannot be registered.
+
+    >>> volume = as_volume((np.arange(12.0).reshape(3, 4), np.diag([2.0, 2.0, 1.0, 1.0])))
+    >>> volume.shape, volume.spacing.tolist(), volume.data.dtype.name
+    ((3, 4), [2.0, 2.0], 'float32')
+    """
+    if isinstance(image, Volume):
+        return image
+    if isinstance(image, (str, Path)):
+        return load_volume(image, kind)
+    if isinstance(image, nib.spatialimages.SpatialImage):
+        header = image.header if isinstance(image.header, nib.Nifti1Header) else None
+        known = str(image.get_filename() or name)
+        return checked(np.asanyarray(image.dataobj), np.asarray(image.affine, float), kind, known, header)
+    if isinstance(image, tuple) and len(image) == 2:
+        return checked(np.asarray(image[0]), np.asarray(image[1], float), kind, name)
+    if type(image).__module__.startswith("SimpleITK"):
+        return checked(*_from_sitk(image), kind, name)
+    came = "an array without an affine" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+    expected = "a file's name, a nibabel or SimpleITK image, or a Volume"
+    raise fail(name, came, expected, "give an array as (array, affine)")
+
+
+def _from_sitk(image: SimpleITK.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels in ``ij`` order, and the affine in RAS."""
+    import SimpleITK
+
+    n = image.GetDimension()
+    data = SimpleITK.GetArrayFromImage(image)
+    data = data.transpose(*reversed(range(n)), *range(n, data.ndim))
+    affine = np.eye(4)
+    affine[:n, :n] = np.reshape(image.GetDirection(), (n, n)) * np.asarray(image.GetSpacing())
+    affine[:n, 3] = image.GetOrigin()
+    return data, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

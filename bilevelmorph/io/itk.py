@@ -1,0 +1,102 @@
+"""Transforms as ITK, ANTs and 3D Slicer read and write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bilevelmorph.errors import fail, one_of
+from bilevelmorph.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+ENDINGS = (".txt", ".mat", ".tfm")
+
+
+def save_itk_affine(path: str | Path, matrix: np.ndarray, ndims: int = 3) -> None:
+    """Write a world matrix as an ITK affine transform.
+
+    Args:
+        path: txt, mat or tfm.
+        matrix: ``[4, 4]``, fixed to moving, millimetres, RAS.
+        ndims: 2 or 3.
+    """
+    import SimpleITK
+
+    one_of(f"ending of {path}", Path(path).suffix.lower(), ENDINGS)
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ np.asarray(matrix, float) @ flip
+    transform = SimpleITK.AffineTransform(ndims)
+    transform.SetMatrix(lps[:ndims, :ndims].ravel().tolist())
+    transform.SetTranslation(lps[:ndims, 3].tolist())
+    with atomic_path(path) as temporary:
+        SimpleITK.WriteTransform(transform, str(temporary))
+
+
+def load_itk_affine(path: str | Path) -> np.ndarray:
+    """Read an ITK linear transform (rigid, similarity, affine).
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        ``[4, 4]``, fixed to moving, millimetres, RAS.
+
+    Raises:
+        InputError: Not a file of one linear transform.
+    """
+    import SimpleITK
+
+    if not Path(path).is_file():
+        raise fail(str(path), "no such file", "an ITK transform")
+    try:
+        transform = SimpleITK.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise fail(str(path), "a file that ITK cannot read", "an ITK transform") from error
+    if not transform.IsLinear():
+        raise fail(str(path), f"a {transform.GetName()}", "a linear transform")
+    ndims = transform.GetDimension()
+    origin = np.array(transform.TransformPoint([0.0] * ndims))
+    columns = [np.array(transform.TransformPoint(e)) - origin for e in np.eye(ndims).tolist()]
+    lps = np.eye(4)
+    lps[:ndims, :ndims] = np.stack(columns, 1)
+    lps[:ndims, 3] = origin
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return flip @ lps @ flip
+
+
+def displacement_transform(
+    displacement: np.ndarray, affine: np.ndarray
+) -> SimpleITK.DisplacementFieldTransform:
+    """A displacement for SimpleITK.
+
+    Args:
+        displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
+        affine: ``[4, 4]`` of that grid, millimetres, RAS.
+
+    Returns:
+        The map from points of the fixed image to points of the moving one, millimetres, LPS.
+    """
+    import SimpleITK
+
+    n = displacement.shape[-1]
+    lps = np.asarray(displacement, float) @ voxels_to_lps(affine, n)
+    # SimpleITK's arrays run from the last axis to the first.
+    axes = (*reversed(range(n)), n)
+    field = SimpleITK.GetImageFromArray(np.ascontiguousarray(lps.transpose(axes)), isVector=True)
+    flip = np.diag([-1.0, -1.0, 1.0])
+    matrix = flip @ np.asarray(affine, float)[:3, :3]
+    spacing = np.sqrt((matrix**2).sum(0))
+    field.SetSpacing(spacing[:n].tolist())
+    field.SetOrigin((flip @ np.asarray(affine, float)[:3, 3])[:n].tolist())
+    field.SetDirection((matrix / spacing)[:n, :n].ravel().tolist())
+    return SimpleITK.DisplacementFieldTransform(field)
+
+
+def voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:
+    """``[N, N]``, to be multiplied from the right: voxel displacements become millimetres along L, P, S."""
+    flip = np.diag([-1.0, -1.0, 1.0][:ndims])
+    return (flip @ np.asarray(affine, float)[:ndims, :ndims]).T

@@ -1,0 +1,35 @@
+"""JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bilevelmorph.errors import fail
+from bilevelmorph.io.atomic import atomic_path
+
+
+def read_json(path: str | Path, expected: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: Of the file.
+        expected: What it should have been, for the error.
+
+    Raises:
+        InputError: It is not there, or is no JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise fail(str(path), "no such file", expected)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise fail(str(path), "broken JSON", expected) from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON that people can read; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

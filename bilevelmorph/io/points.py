@@ -1,0 +1,74 @@
+"""Landmarks in CSV files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bilevelmorph.errors import fail
+
+AXES = ("x", "y", "z")
+
+
+class Points(NamedTuple):
+    """A table with coordinates in it.
+
+    Attributes:
+        positions: ``[P, N]`` float64, as written.
+        rows: Every column of every line, in the order of the file, as text.
+
+    >>> points = Points(np.array([[1.5, 2.0]]), [{"name": "apex", "x": "1.5", "y": "2"}])
+    >>> points.rows[0]["name"], points.positions[0].tolist()
+    ('apex', [1.5, 2.0])
+    """
+
+    positions: np.ndarray
+    rows: list[dict[str, str]]
+
+
+def read_points(path: str | Path, ndims: int) -> Points:
+    """Read a CSV file with the header ``x,y,z`` (``x,y`` in 2-D); further columns are kept.
+
+    Args:
+        path: Of the file.
+        ndims: 2 or 3.
+
+    Raises:
+        InputError: Names the file and the line that is wrong.
+    """
+    rows, columns = _read(Path(path))
+    axes = AXES[:ndims]
+    if not set(axes) <= set(columns):
+        raise fail(f"{path}, line 1", ",".join(columns), "columns " + ",".join(axes))
+    positions = [[_number(row[a], path, i) for a in axes] for i, row in enumerate(rows, 2)]
+    return Points(np.array(positions), rows)
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a CSV of points")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise fail(str(path), "a binary file", "a CSV of points") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise fail(f"{path}, line {number}", "another number of columns than the header", "as many")
+    if not rows:
+        raise fail(str(path), "no points", "a header x,y,z and a line a point")
+    return rows, list(reader.fieldnames or [])
+
+
+def _number(text: str | None, path: str | Path, line: int) -> float:
+    try:
+        value = float(text if text is not None else "")
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise fail(f"{path}, line {line}", repr(text), "a finite number")
+    return value

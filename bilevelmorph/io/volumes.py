@@ -1,0 +1,205 @@
+"""Reading and writing volumes: nii, nii.gz, mgz, npy, npz in; nii, nii.gz, npz out."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import InputError, fail, one_of
+from bilevelmorph.io.atomic import atomic_path, suffix
+
+READABLE = (".nii", ".nii.gz", ".mgz", ".mgh", ".npy", ".npz")
+WRITABLE = (".nii", ".nii.gz", ".npz")
+
+
+def load_volume(path: str | Path, kind: str = "image", key: str | None = None) -> Volume:
+    """Read one volume and check that it can be registered.
+
+    Args:
+        path: A nii, nii.gz, mgz, mgh, npy or npz file. npy and npz have no
+            geometry and get the identity affine (an `affine` array in the npz is used).
+        kind: ``"image"`` or ``"labels"``.
+        key: Array of an npz; ``vol`` for images and ``seg`` for labels unless given.
+
+    Returns:
+        A `Volume`, images in float32, label maps in their own integer type.
+
+    Raises:
+        InputError: Missing, unreadable or unsuitable file.
+    """
+    raw = load_voxels(path, kind, key)
+    return checked(raw.data, raw.affine, kind, raw.name, raw.header)
+
+
+def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: Any = None) -> Volume:
+    """A volume that can be registered.
+
+    Args:
+        data: ``[*S]`` voxels, perhaps with further axes of size 1.
+        affine: ``[4, 4]``, voxels to RAS millimetres.
+        kind: ``"image"`` or ``"labels"``.
+        name: For messages.
+        header: See `Volume`.
+
+    Returns:
+        Images in float32, label maps in their own integer type.
+
+    Raises:
+        InputError: Voxels that are no intensities, or no labels.
+    """
+    data = _spatial(data, name)
+    data = _whole_numbers(data, name) if kind == "labels" else _intensities(data, name)
+    return Volume(data, affine, kind, name, header)
+
+
+def _spatial(data: np.ndarray, name: str) -> np.ndarray:
+    """Two or three axes of more than one voxel each."""
+    data = _squeezed(data)
+    if data.ndim not in (2, 3):
+        shape = "x".join(map(str, data.shape))
+        raise fail(name, f"{data.ndim}-D data ({shape})", "a 2-D or 3-D volume", "extract one volume")
+    _need_size(data.shape, name)
+    return data
+
+
+def load_voxels(path: str | Path, kind: str = "image", key: str | None = None) -> Volume:
+    """Read one volume as it is: its own dtype, intensities unchecked; see `load_volume`."""
+    data, affine, header = _read(Path(path), kind, key)
+    return Volume(np.ascontiguousarray(_spatial(data, str(path))), affine, kind, str(path), header)
+
+
+def load_channels(path: str | Path) -> list[Volume]:
+    """Read an image whose last axis holds channels, as one volume a channel."""
+    data, affine, header = _read(Path(path), "image", None)
+    if data.ndim not in (3, 4):
+        raise fail(str(path), f"{data.ndim}-D data", "spatial axes and one of channels")
+    _need_size(data.shape[:-1], path)
+    parts = [_intensities(data[..., c], path) for c in range(data.shape[-1])]
+    return [Volume(p, affine, "image", str(path), header) for p in parts]
+
+
+def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray, Any]:
+    ending = one_of(f"ending of {path}", suffix(path), READABLE)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "an image file")
+    if path.stat().st_size == 0:
+        raise fail(str(path), "an empty file", "an image file")
+    header: Any = None
+    try:
+        if ending in (".npy", ".npz"):
+            data, affine = _read_numpy(path, kind, key)
+        else:
+            image: Any = nib.load(path)
+            data, affine, header = np.asanyarray(image.dataobj), image.affine, image.header
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise fail(str(path), f"a file that cannot be read ({reason})", f"a whole {ending} file") from error
+    if data.dtype.fields is not None:
+        raise fail(str(path), "colour voxels (RGB)", "one number a voxel", "convert it to grey")
+    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
+        raise fail(str(path), f"{data.dtype} voxels", "real numbers")
+    if not np.issubdtype(np.asarray(affine).dtype, np.number):
+        raise fail(f"affine of {path}", "no numbers", "a 4 x 4 matrix")
+    return data, np.asarray(affine, float), header
+
+
+def _read_numpy(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray]:
+    content = np.load(path, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        return content, np.eye(4)
+    with content:
+        wanted = key or ("seg" if kind == "labels" else "vol")
+        if wanted not in content.files:
+            if len(content.files) != 1:
+                raise fail(str(path), f"arrays {', '.join(content.files)}", f"one called {wanted}")
+            wanted = content.files[0]
+        affine = content["affine"] if "affine" in content.files else np.eye(4)
+        return content[wanted], affine
+
+
+def holds(path: str | Path, key: str) -> bool:
+    """Whether a file is an npz with such an array; what cannot be read has none.
+
+    >>> holds("nosuch.npz", "seg")
+    False
+    """
+    if suffix(path) != ".npz":
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return key in content.files
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+        return False
+
+
+def _squeezed(data: np.ndarray) -> np.ndarray:
+    """Without the axes of size 1 at the end, down to two axes."""
+    while data.ndim > 2 and data.shape[-1] == 1:
+        data = data[..., 0]
+    return data
+
+
+def _need_size(shape: tuple[int, ...], path: str | Path) -> None:
+    if min(shape) < 2:
+        raise fail(str(path), f"size {'x'.join(map(str, shape))}", "at least 2 voxels along each axis")
+
+
+def _intensities(data: np.ndarray, path: str | Path) -> np.ndarray:
+    if np.abs(np.nan_to_num(data)).max() > np.finfo(np.float32).max:
+        raise fail(str(path), "voxels beyond the range of float32", "smaller intensities", "rescale them")
+    data = np.ascontiguousarray(data, np.float32)
+    bad = int((~np.isfinite(data)).sum())
+    if bad:
+        raise fail(str(path), f"{bad} NaN or infinite voxels", "finite intensities", "mend them first")
+    if data.min() == data.max():
+        raise fail(str(path), f"a constant image (all {data.min():g})", "an image with contrast")
+    return data
+
+
+def _whole_numbers(data: np.ndarray, path: str | Path) -> np.ndarray:
+    if np.issubdtype(data.dtype, np.floating):
+        if not np.isfinite(data).all() or (data != np.round(data)).any():
+            raise fail(str(path), "fractions or NaN in a label map", "whole numbers", "is it an image?")
+        data = data.astype(np.int32)
+    return np.ascontiguousarray(data.astype(np.uint8) if data.dtype == bool else data)
+
+
+def save_volume(path: str | Path, volume: Volume) -> None:
+    """Write a volume; the file appears whole or not at all.
+
+    Args:
+        path: nii, nii.gz or npz.
+        volume: Its dtype is kept.
+    """
+    ending = one_of(f"ending of {path}", suffix(path), WRITABLE)
+    with atomic_path(path) as temporary:
+        if ending == ".npz":
+            key = "seg" if volume.kind == "labels" else "vol"
+            arrays: dict[str, Any] = {key: volume.data, "affine": volume.affine}
+            np.savez_compressed(temporary, **arrays)
+        else:
+            nib.save(to_nifti(volume), temporary)
+
+
+def to_nifti(volume: Volume) -> nib.Nifti1Image:
+    """A volume for nibabel, in a type that NIfTI holds."""
+    data = volume.data
+    if data.dtype == np.float16:
+        data = data.astype(np.float32)
+    if data.dtype in (np.int64, np.uint64, np.bool_):
+        data = data.astype(np.int32 if data.dtype != np.bool_ else np.uint8)
+    header = volume.header if isinstance(volume.header, nib.Nifti1Header) else None
+    image = nib.Nifti1Image(data, volume.affine, header)
+    image.set_data_dtype(data.dtype)
+    image.header["scl_slope"], image.header["scl_inter"] = 1, 0
+    image.header["cal_min"], image.header["cal_max"] = 0, 0
+    if header is None:
+        image.header.set_xyzt_units("mm")
+    return image

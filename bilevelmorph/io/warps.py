@@ -1,0 +1,155 @@
+"""Displacement fields on disk, and what is done with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bilevelmorph.data.geometry import sample_field, transform_points
+from bilevelmorph.data.volume import Volume, check_affine
+from bilevelmorph.errors import InputError, fail, one_of
+from bilevelmorph.io.atomic import atomic_path, suffix
+from bilevelmorph.io.itk import voxels_to_lps
+
+_ENDINGS = (".nii", ".nii.gz", ".npz")
+WARP_FORMATS = ("voxelmorph", "itk")
+# NIfTI's codes from here on are FSL's warps and spline coefficients, which mean other things.
+_FSL = range(2006, 2020)
+
+
+def save_warp(
+    path: str | Path, displacement: np.ndarray, affine: np.ndarray, form: str = "voxelmorph"
+) -> None:
+    """Write a displacement; the file appears whole or not at all.
+
+    Args:
+        path: nii, nii.gz, or (for ``"voxelmorph"``) npz, arrays `warp` and `affine`.
+        displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
+        affine: ``[4, 4]`` of that grid.
+        form: ``"voxelmorph"`` writes the voxels as they are, ``[X, Y, Z, 3]``;
+            ``"itk"`` millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
+            ANTs and 3D Slicer read them.
+    """
+    one_of("warp_format", form, WARP_FORMATS)
+    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
+    data = np.asarray(displacement, np.float32)
+    if form == "itk" and ending == ".npz":
+        raise fail(str(path), "npz for a warp of ITK's form", "nii or nii.gz")
+    with atomic_path(path) as temporary:
+        if ending == ".npz":
+            np.savez_compressed(temporary, warp=data, affine=affine)
+            return
+        if form == "itk":
+            data = (data @ voxels_to_lps(affine, data.shape[-1])).astype(np.float32)
+            data = data.reshape(*data.shape[:-1], *[1] * (5 - data.ndim), data.shape[-1])
+        elif data.shape[-1] == 2:
+            data = data[:, :, None]
+        image = nib.Nifti1Image(data, affine)
+        image.header.set_intent("vector", name="voxel displacement" if form == "voxelmorph" else "")
+        image.header.set_xyzt_units("mm")
+        nib.save(image, temporary)
+
+
+def load_warp(
+    path: str | Path, form: str = "auto", moving: Volume | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read what `save_warp` wrote, or ITK or ANTs, whose files have five axes.
+
+    Args:
+        path: nii, nii.gz or npz (VoxelMorph's too, with its array `vol`).
+        form: ``"voxelmorph"`` or ``"itk"`` refuses the other; ``"auto"`` takes both.
+        moving: What will be moved. VoxelMorph's npz has no affine; its displacements
+            are for the moving grid, whose size they must have.
+
+    Returns:
+        ``[*S, N]`` float32 and its ``[4, 4]`` affine.
+
+    Raises:
+        InputError: Not a warp of this kind, or one of FSL or NiftyReg.
+    """
+    one_of("warp_format", form, ("auto", *WARP_FORMATS))
+    path = Path(path)
+    data, affine = _read(path)
+    physical = data.ndim == 5 and data.shape[3] == 1
+    if form != "auto" and physical != (form == "itk"):
+        there = "itk" if physical else "voxelmorph"
+        raise fail("warp_format", f"{form}, where {path} has {data.ndim} axes", f"{there}, or auto")
+    if physical:
+        data = data[:, :, :, 0]
+    if data.ndim == 4 and data.shape[2] == 1 and data.shape[-1] == 2:
+        data = data[:, :, 0]
+    if data.ndim not in (3, 4) or data.shape[-1] != data.ndim - 1:
+        shape = "x".join(map(str, data.shape))
+        raise fail(str(path), f"an array of {shape}", "displacements X x Y x Z (x 1) x 3")
+    if not np.issubdtype(data.dtype, np.floating) and not np.issubdtype(data.dtype, np.integer):
+        raise fail(str(path), f"{data.dtype} values", "displacements")
+    if not np.isfinite(data).all():
+        raise fail(str(path), "NaN or infinite displacements", "finite ones")
+    if affine is None:
+        affine = _same_grid(path, data.shape[:-1], moving)
+    check_affine(affine, str(path))
+    if physical:
+        data = data @ np.linalg.inv(voxels_to_lps(affine, data.shape[-1]))
+    return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array and, where the file has one, its affine."""
+    ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
+    if not path.is_file():
+        raise fail(str(path), "no such file", "a warp")
+    try:
+        if ending == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                names = content.files
+                data = content["warp"] if "warp" in names else content["vol"]
+                affine = content["affine"] if "affine" in names else None
+        else:
+            image: Any = nib.load(path)
+            _check_intent(path, image.header)
+            data, affine = np.asanyarray(image.dataobj), image.affine
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise fail(str(path), f"a file that cannot be read ({reason})", "a warp") from error
+    return data, affine
+
+
+def _check_intent(path: Path, header: Any) -> None:
+    """Refuse warps of programs whose numbers mean something else."""
+    code = int(header["intent_code"]) if "intent_code" in header else 0
+    name = bytes(header["intent_name"]).decode("latin-1").strip("\0 ") if "intent_name" in header else ""
+    whose = "FSL" if code in _FSL else "NiftyReg" if name.startswith("NREG") else ""
+    if whose:
+        raise fail(str(path), f"a warp of {whose}", "one of ours, ITK or ANTs", "convert it to ITK's form")
+
+
+def _same_grid(path: Path, shape: tuple[int, ...], moving: Volume | None) -> np.ndarray:
+    if moving is None:
+        return np.eye(4)
+    if moving.shape != shape:
+        came = f"displacements for {'x'.join(map(str, shape))} voxels without an affine"
+        raise fail(str(path), came, f"those of {moving.name}, {'x'.join(map(str, moving.shape))}")
+    return moving.affine
+
+
+def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where points of the fixed image lie in the moving one.
+
+    Args:
+        points: ``[P, N]`` world positions in millimetres, RAS.
+        displacement: ``[*S, N]`` voxels, as saved.
+        affine: ``[4, 4]`` of its grid.
+
+    Returns:
+        ``[P, N]`` world positions.
+
+    >>> warp_points(np.array([[1.0, 1.0]]), np.ones([4, 4, 2], np.float32), np.eye(4)).tolist()
+    [[2.0, 2.0]]
+    """
+    voxels = transform_points(np.linalg.inv(affine), np.asarray(points, float))
+    return transform_points(affine, voxels + sample_field(displacement, voxels))

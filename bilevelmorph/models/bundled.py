@@ -1,0 +1,105 @@
+"""Models by name or by file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bilevelmorph.errors import fail
+
+if TYPE_CHECKING:
+    from bilevelmorph.networks.base import RegistrationNetwork
+
+DEFAULT = "general"
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A trained model that comes with the package.
+
+    Args:
+        name: What it is loaded by.
+        folder: Holds `model.keras`, `card.md` and `card.json`.
+
+    >>> BundledModel("brain", Path("models/brain")).file.as_posix()
+    'models/brain/model.keras'
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "model.keras"
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.folder / "card.md").read_text(encoding="utf-8")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The card's short facts."""
+        return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
+
+
+def folder_of_models() -> Path | None:
+    """Where bundled models lie: in the installed package, or `models/` of a checkout."""
+    spec = importlib.util.find_spec("bilevelmorph.bundled")
+    places = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    places.append(Path(__file__).resolve().parents[2] / "models")
+    return next((p for p in places if p.is_dir() and any(p.glob("*/model.keras"))), None)
+
+
+def bundled_models() -> dict[str, BundledModel]:
+    """Every bundled model by name."""
+    folder = folder_of_models()
+    found = sorted(folder.glob("*/model.keras")) if folder else []
+    return {p.parent.name: BundledModel(p.parent.name, p.parent) for p in found}
+
+
+def find_model(name_or_file: str) -> str:
+    """The name of a bundled model, or the whole path of a file.
+
+    Raises:
+        InputError: Neither exists.
+
+    >>> find_model("general")
+    'general'
+    """
+    bundled, path = bundled_models(), Path(name_or_file)
+    if name_or_file in bundled:
+        return name_or_file
+    if not path.is_file():
+        names = ", ".join(bundled) or "none"
+        raise fail("model", name_or_file, f"a bundled model ({names}), a .keras file or VoxelMorph's .h5")
+    return str(path.absolute())
+
+
+def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
+    """Load a model.
+
+    Args:
+        name_or_file: A bundled model's name, a `.keras` file, or VoxelMorph's `.h5`.
+
+    Returns:
+        A `RegistrationNetwork`.
+
+    Raises:
+        InputError: Neither exists, or the file is something else.
+    """
+    from bilevelmorph.models.weights import load_network
+    from bilevelmorph.networks.base import RegistrationNetwork
+
+    place = find_model(name_or_file)
+    bundled = bundled_models()
+    if place in bundled:
+        return load_network(bundled[place].file)
+    path = Path(place)
+    model = load_network(path)
+    if not isinstance(model, RegistrationNetwork):
+        raise fail(str(path), f"a {type(model).__name__}", "a registration network of bilevelmorph")
+    return model

@@ -1,0 +1,92 @@
+"""What a registration network computes about a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.integration import integrate
+from bilevelmorph.ops.resizing import resize_field, upsample_field
+from bilevelmorph.ops.warping import compose
+
+
+class Deformation(NamedTuple):
+    """The deformation of a pair, on the padded grid of the network.
+
+    Attributes:
+        displacement: ``[B, *S, N]`` voxels, full resolution.
+        velocities: One ``[B, *S / scale, N]`` a stage, coarse to fine, each in
+            voxels of its own scale; what regularity is asked of.
+        displacements: The displacement after each stage, at the stage's scale.
+        int_steps: Squarings; 0 where the velocities are displacements.
+        extra: Other tensors that a loss may want, by name.
+
+    >>> deformation = Deformation.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4])
+    >>> deformation.displacement[0, 0, 0].numpy().tolist(), deformation.inverse()[0, 0, 0].numpy().tolist()
+    ([2.0, 2.0], [-2.0, -2.0])
+    """
+
+    displacement: tf.Tensor
+    velocities: list[tf.Tensor]
+    displacements: list[tf.Tensor]
+    int_steps: int = 7
+    align: str = "centres"
+    # A plain dictionary, which TensorFlow can return from a graph; nobody writes into it.
+    extra: Mapping[str, Any] = {}
+
+    @classmethod
+    def of_velocities(
+        cls, velocities: Sequence[tf.Tensor], shape: Sequence[int], int_steps: int = 7, align: str = "centres"
+    ) -> Deformation:
+        """The deformation that a sequence of velocities makes.
+
+        Args:
+            velocities: ``[B, *S / scale, N]``, coarse to fine; several of one
+                scale are one stage.
+            shape: S.
+            int_steps, align: As in `Deformation`.
+
+        >>> Deformation.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4]).displacement[0, 0, 0].numpy().tolist()
+        [2.0, 2.0]
+        """
+        displacement: Any = None
+        stages: list[Any] = []
+        for velocity in velocities:
+            step = integrate(velocity, int_steps) if int_steps else velocity
+            size = spatial_shape(velocity)
+            if displacement is None:
+                displacement = step
+            elif spatial_shape(displacement) == size:
+                displacement = compose(displacement, step)
+                stages.pop()
+            else:
+                displacement = compose(_enlarged(displacement, size, align), step)
+            stages.append(displacement)
+        full = _enlarged(displacement, list(shape), align)
+        return cls(full, list(velocities), stages, int_steps, align)
+
+    def inverse(self) -> tf.Tensor:
+        """The inverse displacement, from the negated velocities in reverse order.
+
+        Returns:
+            ``[B, *S, N]`` voxels: warping with it undoes `displacement`.
+        """
+        shape = spatial_shape(self.displacement)
+        total = None
+        for velocity in reversed(self.velocities):
+            step = integrate(-velocity, self.int_steps) if self.int_steps else -velocity
+            step = resize_field(step, shape, self.align)
+            total = step if total is None else compose(total, step)
+        return total
+
+
+def _enlarged(field: tf.Tensor, shape: list[int], align: str) -> tf.Tensor:
+    """A field on a finer grid, as the network that made it would have it there."""
+    factor = shape[0] // spatial_shape(field)[0]
+    whole = [factor * n for n in spatial_shape(field)] == list(shape) and factor & (factor - 1) == 0
+    return (
+        upsample_field(field, factor) if align == "centres" and whole else resize_field(field, shape, align)
+    )

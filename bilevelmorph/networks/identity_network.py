@@ -1,0 +1,51 @@
+"""A network that moves nothing, where the fitting of a single pair begins without a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.compat.renamed import renamed_from
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.ops.grid import spatial_shape
+
+
+@renamed_from("StillNetwork")
+@keras.saving.register_keras_serializable("bilevelmorph")
+class IdentityNetwork(RegistrationNetwork):
+    """One velocity, zero everywhere; a `InstanceOptimizer` moves it.
+
+    Args:
+        ndims: 2 or 3.
+        int_resolution: How many times coarser than the images it is.
+        int_steps: Squarings.
+        channels, preprocessing, objective: See `RegistrationNetwork`.
+
+    >>> out = IdentityNetwork(2)([tf.ones([1, 9, 8, 1]), tf.zeros([1, 9, 8, 1])])
+    >>> float(tf.reduce_max(tf.abs(out["displacement"]))), float(out["moved"][0, 4, 4, 0])
+    (0.0, 1.0)
+    """
+
+    def __init__(self, ndims: int, int_resolution: int = 2, int_steps: int = 7, **kwargs: Any) -> None:
+        super().__init__(ndims=ndims, **kwargs)
+        self.int_resolution, self.int_steps = int_resolution, int_steps
+
+    @property
+    def multiple(self) -> int:
+        return self.int_resolution
+
+    def build_layers(self, image: Any) -> None:
+        """There is nothing to build."""
+
+    def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
+        full = spatial_shape(fixed)
+        half = [n // self.int_resolution for n in full]
+        velocity = tf.zeros([tf.shape(fixed)[0], *half, self.ndims])
+        return Deformation.of_velocities([velocity], full, self.int_steps)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"int_resolution": self.int_resolution, "int_steps": self.int_steps}
+        return {**super().get_config(), **own}

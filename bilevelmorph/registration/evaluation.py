@@ -1,0 +1,144 @@
+"""Scores of a method over a list of pairs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bilevelmorph.data.geometry import warp_volume
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.pairs import Pair, with_labels
+from bilevelmorph.errors import fail
+from bilevelmorph.io.csv import write_csv
+from bilevelmorph.io.json import write_json
+from bilevelmorph.io.volumes import load_volume, save_volume
+from bilevelmorph.metrics.overlap import dice
+from bilevelmorph.metrics.surface import mean_hausdorff95
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.registration.registrar import Registrar
+
+
+def evaluate(
+    registrar: Registrar | RegistrationNetwork | str,
+    pairs: Sequence[Pair] | str | Path,
+    labels: Sequence[int] | None = None,
+    save_moved: Path | None = None,
+    quiet: bool = False,
+    split: str = "val",
+) -> list[dict[str, float | str]]:
+    """Register every pair and score it in the native space of its fixed scan.
+
+    Label maps are warped with nearest neighbour by the same displacement.
+
+    Args:
+        registrar: The method, or a model's name, file or network.
+        pairs: With label maps; or a folder with a dataset.json.
+        labels: Foreground values; those of each pair, or of dataset.json, by default.
+        save_moved: Folder for the warped label maps.
+        quiet: No progress bar.
+        split: Of a folder, ``"val"`` or ``"test"``.
+
+    Returns:
+        One row a pair.
+    """
+    if not isinstance(registrar, Registrar):
+        registrar = Registrar(registrar, compiled=True)
+    if isinstance(pairs, (str, Path)):
+        folder = DecathlonDataset.open(pairs)
+        pairs, labels = with_labels(folder.pairs(split), str(pairs)), labels or folder.labels or None
+    rows: list[dict[str, float | str]] = []
+    for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
+        moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
+        moving_seg, fixed_seg = (_labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
+        if number == 1:
+            for _ in range(2):  # the second compiles; its time is not a registration's
+                registrar(moving, fixed)
+        began = time.perf_counter()
+        result = registrar(moving, fixed)
+        total = time.perf_counter() - began
+        moved = warp_volume(moving_seg, result.displacement, fixed.affine)
+        row: dict[str, float | str] = {"moving": pair.moving.name, "fixed": pair.fixed.name}
+        row |= _scores(moved, fixed_seg, labels)
+        row |= {
+            "folding_percent": result.report["folding_percent"],
+            "log_jacobian_sd": result.report["log_jacobian_sd"],
+            "seconds": result.report["seconds"],
+            "seconds_with_report": total,
+        }
+        if "seconds_a_step" in result.report:
+            row["seconds_a_step"] = result.report["seconds_a_step"]
+        if result.uncertainty is not None:
+            body = fixed_seg.data > 0
+            row["uncertainty_mm"] = (
+                float(result.uncertainty.data[body].mean()) if body.any() else float("nan")
+            )
+        rows.append(row)
+        if save_moved is not None:
+            save_volume(
+                save_moved / f"{number:04d}_{_stem(pair.moving.name)}_to_{_stem(pair.fixed.name)}.nii.gz",
+                moved,
+            )
+    return rows
+
+
+def _labels_of(subject: Any, image: Volume) -> Volume:
+    if subject.labels is None:
+        raise fail(str(subject.image), "no label map", "one, to score the registration")
+    labels = load_volume(subject.labels, "labels")
+    if labels.shape != image.shape:
+        raise fail(str(subject.labels), f"shape {labels.shape}", f"that of its image, {image.shape}")
+    return labels
+
+
+def _scores(moved: Volume, fixed: Volume, labels: Sequence[int] | None) -> dict[str, float]:
+    found = dice(moved.data, fixed.data, labels)
+    present = [v for v in found.values() if not np.isnan(v)]
+    spacing = list(fixed.spacing)
+    return {
+        "dice": float(np.mean(present)) if present else float("nan"),
+        "hd95_mm": mean_hausdorff95(moved.data, fixed.data, spacing, list(found)),
+        **{f"dice_{label}": value for label, value in found.items()},
+    }
+
+
+def summarise(rows: Sequence[Mapping[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    """Mean and standard deviation over pairs of every number.
+
+    >>> summarise([{"dice": 0.5}, {"dice": 1.0}], {})["dice"]["mean"]
+    0.75
+    """
+    out: dict[str, Any] = {**facts, "pairs": len(rows)}
+    for key in dict.fromkeys(k for r in rows for k in r if k not in ("moving", "fixed")):
+        values = np.array([r.get(key, np.nan) for r in rows], float)
+        values = values[~np.isnan(values)]
+        if len(values):
+            out[key] = {
+                "mean": float(values.mean()),
+                "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+                "median": float(np.median(values)),
+            }
+    return out
+
+
+def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]], summary: dict[str, Any]) -> Path:
+    """Write the rows as CSV and the summary as JSON beside it.
+
+    Returns:
+        The path of the summary.
+    """
+    path = Path(path)
+    shown = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    write_csv(path, shown)
+    beside = path.with_suffix(".json")
+    write_json(beside, summary)
+    return beside
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0]

@@ -1,0 +1,159 @@
+"""Models in the forms that other runtimes read."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from bilevelmorph.errors import fail, one_of, positive
+from bilevelmorph.io.atomic import atomic_path
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.registration.serving import Serving
+from bilevelmorph.registration.serving_warmup import write_warm_up
+
+# Of ONNX's operators, what runtimes of the last years read.
+OPSET = 18
+
+
+def export_savedmodel(
+    network: RegistrationNetwork,
+    folder: str | Path,
+    precision: str = "float32",
+    warm_up: Sequence[int] = (),
+) -> Path:
+    """Write a SavedModel that needs nothing but TensorFlow.
+
+    Args:
+        network: To be exported.
+        folder: New or empty.
+        precision: Of the stored weights, see `Serving`.
+        warm_up: ``[*S]`` of images that TensorFlow Serving registers before it
+            answers anybody; none by default.
+
+    Returns:
+        The folder. It holds the signatures `serving_default`, `register` and
+        `warp`; see `Serving`.
+
+    Raises:
+        InputError: The folder holds something, or cannot be made.
+    """
+    folder = free_folder(folder)
+    if warm_up:
+        check_sizes("serving_warmup", warm_up, network)
+    module, serving = tf.Module(), Serving(network, precision)
+    module.weights = serving.weights
+    graphs = {
+        name: tf.function(function, autograph=False).get_concrete_function(*inputs)
+        for name, (function, inputs) in serving.signatures().items()
+    }
+    # Traced once, though it has two names.
+    signatures = {**graphs, "serving_default": graphs["register"]}
+    save = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        tf.saved_model.save(module, str(temporary / "model"), signatures, save)
+        if warm_up:
+            write_warm_up(temporary / "model", warm_up, network.channels)
+        if folder.is_dir():
+            folder.rmdir()
+        (temporary / "model").rename(folder)
+    finally:
+        shutil.rmtree(temporary)
+    return folder
+
+
+def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
+    """Write `Serving.register` as ONNX: ``moving`` and ``fixed`` to ``moved`` and ``displacement``, any size.
+
+    Args:
+        network: To be exported.
+        path: Of the file; it appears whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Another ending, no such folder, a file that is there, or
+            tf2onnx is not installed.
+    """
+    path = free_file(path, ".onnx")
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise fail("ONNX", "no tf2onnx here", "it", "pip install 'bilevelmorph[onnx]'") from error
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    function, inputs = Serving(network).signatures()["register"]
+    graph = tf.function(function, autograph=False)
+    model, _ = tf2onnx.convert.from_function(graph, inputs, opset=OPSET)
+    with atomic_path(path) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString())
+    return path
+
+
+def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequence[int]) -> Path:
+    """Write `Serving.register` as StableHLO bytecode: ``(moving, fixed)`` to ``(moved, displacement)``.
+
+    Args:
+        network: To be exported; its weights become constants.
+        path: Of the file; it appears whole or not at all.
+        shape: ``[*S]`` of the images, which StableHLO fixes; the batch is one.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: Another ending, no such folder, a file that is there, or sizes
+            that are not those of images.
+    """
+    path = free_file(path, ".stablehlo")
+    check_sizes("shape", shape, network)
+    function, _ = Serving(network).signatures()["register"]
+    image = [1, *shape, network.channels]
+    inputs = [tf.TensorSpec(image, tf.float32, name=name) for name in ("moving", "fixed")]
+
+    def pair(moving: tf.Tensor, fixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        out = function(moving, fixed)
+        return out["moved"], out["displacement"]
+
+    graph = tf.function(pair, autograph=False).get_concrete_function(*inputs)
+    frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
+    whole = tf.function(lambda *images: tuple(frozen(*images)), jit_compile=True, autograph=False)
+    code = whole.experimental_get_compiler_ir(*inputs)(stage="stablehlo_serialized")
+    with atomic_path(path) as temporary:
+        Path(temporary).write_bytes(code)
+    return path
+
+
+def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -> None:
+    """Refuse sizes that are not those of the network's images."""
+    if len(shape) != network.ndims:
+        raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
+    for size in shape:
+        positive(name, size, whole=True)
+
+
+def free_file(path: str | Path, ending: str) -> Path:
+    """The file's path, if it can be written and is not there yet."""
+    path = Path(path)
+    one_of(f"ending of {path}", path.suffix.lower(), (ending,))
+    if path.exists():
+        raise fail("out", f"{path}, which is there", "a new file")
+    if not path.resolve().parent.is_dir():
+        raise fail("out", f"{path}", "a file in an existing folder", f"make {path.parent} first")
+    return path
+
+
+def free_folder(folder: str | Path) -> Path:
+    """The folder's path, if it does not exist or is empty."""
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise fail("out", f"{folder}, which is not empty", "a new or empty folder")
+    if not folder.resolve().parent.is_dir():
+        raise fail("out", f"{folder}", "a folder in an existing one", f"make {folder.parent} first")
+    return folder

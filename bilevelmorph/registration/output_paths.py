@@ -1,0 +1,180 @@
+"""What a registration leaves on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bilevelmorph.data.geometry import resample, warp_volume
+from bilevelmorph.data.preprocessing import normalise
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import fail
+from bilevelmorph.io.bids import bids_folder, bids_names
+from bilevelmorph.io.itk import save_itk_affine
+from bilevelmorph.io.json import write_json
+from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.io.warps import save_warp
+from bilevelmorph.metrics.deformation import jacobian_determinant
+from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.result import Registration
+from bilevelmorph.report.registration_figure import registration_figure
+
+_VOLUMES = (".nii", ".nii.gz", ".npz")
+_ENDINGS = {
+    "moved": _VOLUMES,
+    "moved_seg": _VOLUMES,
+    "warp": _VOLUMES,
+    "inverse_warp": _VOLUMES,
+    "jacobian": _VOLUMES,
+    "uncertainty": _VOLUMES,
+    "figure": (".png",),
+    "report": (".json",),
+    "affine_file": (".txt", ".mat", ".tfm"),
+}
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Names of the files; what has none is not written.
+
+    Args:
+        moved: The moving image on the fixed grid.
+        moved_seg: Its label map there.
+        warp, inverse_warp: Displacements, affine part included.
+        warp_format: Of both; see `save_warp`.
+        affine_file: The linear part for ITK and ANTs.
+        jacobian: Determinant of the Jacobian, on the fixed grid.
+        uncertainty: Standard deviation of the displacement, mm.
+        figure: PNG.
+        report: JSON of the numbers and the warnings.
+
+    >>> OutputPaths(moved="m.nii.gz", figure="f.jpg").check()
+    Traceback (most recent call last):
+    bilevelmorph.errors.InputError: figure: got f.jpg, expected a name ending in .png
+    """
+
+    moved: str | None = None
+    moved_seg: str | None = None
+    warp: str | None = None
+    inverse_warp: str | None = None
+    warp_format: str = "voxelmorph"
+    affine_file: str | None = None
+    jacobian: str | None = None
+    uncertainty: str | None = None
+    figure: str | None = None
+    report: str | None = None
+
+    @classmethod
+    def in_folder(
+        cls,
+        folder: str | Path,
+        moving: str | Path,
+        fixed: str | Path,
+        *,
+        bids: bool = False,
+        seg: bool = False,
+        uncertainty: bool = False,
+        inverse_warp: bool = False,
+        report: bool = False,
+        warp_format: str = "voxelmorph",
+    ) -> OutputPaths:
+        """The usual set in one folder, which is made: moved, warp, Jacobian, figure.
+
+        Args:
+            folder: Of this pair; with `bids` the root of the derivatives.
+            moving, fixed: Names of the images.
+            bids: Name them as BIDS derivatives.
+            seg: There is a label map to be moved.
+            uncertainty, inverse_warp: There is one.
+            report: Write the numbers too.
+            warp_format: See `save_warp`.
+        """
+        wanted = ["moved", "warp", "jacobian", "figure", *(["moved_seg"] if seg else [])]
+        further = {"uncertainty": uncertainty, "inverse_warp": inverse_warp, "report": report}
+        wanted += [name for name, there in further.items() if there]
+        if bids:
+            place, names = bids_folder(folder, moving), bids_names(moving, fixed)
+        else:
+            place, names = Path(folder), {n: f"{n}.nii.gz" for n in wanted}
+            names |= {"figure": "figure.png", "report": "report.json"}
+            place.mkdir(parents=True, exist_ok=True)
+        return cls(**{n: str(place / names[n]) for n in wanted}, warp_format=warp_format)
+
+    def check(self) -> None:
+        """Refuse names that cannot be written, before the work is done.
+
+        Raises:
+            InputError: Another ending, or a folder that is not there.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "warp_format" or not value:
+                continue
+            allowed = _ENDINGS[field.name]
+            if self.warp_format == "itk" and field.name in ("warp", "inverse_warp"):
+                allowed = (".nii", ".nii.gz")
+            if not value.lower().endswith(allowed):
+                raise fail(field.name, value, "a name ending in " + ", ".join(allowed))
+            if not Path(value).parent.is_dir():
+                raise fail(
+                    field.name, value, "a file in an existing folder", f"make {Path(value).parent} first"
+                )
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that have a name."""
+        names = (f.name for f in dataclasses.fields(self) if f.name != "warp_format")
+        return [Path(getattr(self, name)) for name in names if getattr(self, name)]
+
+    def write(self, result: Registration, seg: Volume | None = None) -> None:
+        """Write what has a name.
+
+        Args:
+            result: Of a registration.
+            seg: Label map of the moving image.
+        """
+        moving, fixed = result.moving, result.fixed
+        if self.moved:
+            save_volume(self.moved, result.moved)
+        if self.moved_seg and seg is not None:
+            save_volume(self.moved_seg, warp_volume(seg, result.displacement, fixed.affine))
+        if self.warp:
+            save_warp(self.warp, result.displacement, fixed.affine, self.warp_format)
+        if self.inverse_warp and result.inverse is not None:
+            save_warp(self.inverse_warp, result.inverse, moving.affine, self.warp_format)
+        if self.affine_file:
+            save_itk_affine(self.affine_file, result.affine, fixed.ndims)
+        if self.jacobian:
+            save_volume(self.jacobian, jacobian_map(result.displacement, fixed))
+        if self.uncertainty and result.uncertainty is not None:
+            save_volume(self.uncertainty, result.uncertainty)
+        if self.figure:
+            draw(self.figure, result)
+        if self.report:
+            names = {"moving": moving.name, "fixed": fixed.name}
+            write_json(self.report, {**names, **result.report, "warnings": result.warnings})
+
+
+def draw(path: str | Path, result: Registration) -> None:
+    """Draw the images before and after, their differences and the deformation as PNG."""
+    moving, fixed = result.moving, result.fixed
+    placed = resample(moving, fixed.shape, fixed.affine, align(moving, fixed, "none", result.init)).data
+    begin, target, end = (normalise(x) for x in (placed, fixed.data, result.moved.data))
+    registration_figure(path, begin, target, end, result.displacement)
+
+
+def jacobian_map(displacement: np.ndarray, grid: Volume) -> Volume:
+    """Determinant of the Jacobian of a map in voxels, which is that in millimetres too.
+
+    Args:
+        displacement: ``[*S, N]`` voxels, affine part included.
+        grid: Any volume on the grid.
+
+    Returns:
+        float32; above 1 where the moving image is shrunk, below 1 where it grows.
+    """
+    values = jacobian_determinant(displacement).astype(np.float32)
+    return Volume(values, grid.affine, "image", grid.name, grid.header)

@@ -1,0 +1,317 @@
+"""Registration of two volumes, native space in, native space out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bilevelmorph.data.geometry import (
+    integer_shift,
+    outside_of,
+    read_field,
+    resample,
+    resample_to_spacing,
+    sample_field,
+    transform_points,
+    voxel_positions,
+    warp_volume,
+)
+from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import fail, positive
+from bilevelmorph.io.images import ImageLike, as_volume
+from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
+from bilevelmorph.metrics.similarity import local_correlation
+from bilevelmorph.models import load_model
+from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.result import Registration
+
+if TYPE_CHECKING:
+    from bilevelmorph.networks.base import RegistrationNetwork
+    from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
+    from bilevelmorph.registration.predictor import Predictor
+    from bilevelmorph.registration.uncertainty import Uncertainty
+
+# Terms of the objective that speak of features, distributions and labels, not of the deformation.
+NOT_REFINED = ("kl", "feature_kl", "dice")
+METHODS = ("model", "affine", "rigid", "identity")
+
+
+class Registrar:
+    """Registers pairs with one model.
+
+    Args:
+        model: Name, file or network; None for methods without one.
+        affine: ``"none"``, ``"rigid"`` or ``"affine"``.
+        init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"`` lays
+            the middles of the grids on one another; None takes what the model was trained with.
+        deformable: False stops after the linear part.
+        compiled: Compile for every grid that comes a second time, which takes longer
+            than registering a few pairs but makes all further ones several times faster.
+        instance_steps: Iterations that refine each pair under the objective the
+            model was trained with; see `InstanceOptimizer`.
+        instance_rate: Of these, voxels.
+        mc_samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
+        xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
+
+    >>> from bilevelmorph.networks import IdentityNetwork
+    >>> place = np.eye(4)
+    >>> place[:2, 3] = 3, -1
+    >>> moving, fixed = Volume(np.eye(8), place), Volume(np.eye(8), np.eye(4))
+    >>> result = Registrar(IdentityNetwork(2), init="centre")(moving, fixed)
+    >>> result.displacement[0, 0].tolist(), bool(np.allclose(result.moved.data, fixed.data))
+    ([3.0, -1.0], True)
+    """
+
+    def __init__(
+        self,
+        model: str | RegistrationNetwork | None = "general",
+        affine: str = "none",
+        init: str | None = None,
+        deformable: bool = True,
+        compiled: bool = False,
+        instance_steps: int = 0,
+        mc_samples: int = 0,
+        instance_rate: float = 0.03,
+        xla: str = "auto",
+    ) -> None:
+        self.network: Any = None
+        if deformable:
+            self.network = load_model(model) if isinstance(model, str) else model
+        options = self.network.preprocessing if self.network is not None else {}
+        self.affine = affine
+        self.init, self.xla = init or options.get("grid", "header"), xla
+        self.percentiles = options.get("percentiles", PERCENTILES)
+        self.shape, self.spacing = options.get("shape"), options.get("spacing")
+        refiner = self._make_refiner(instance_steps, instance_rate)
+        self.uncertainty = self._make_uncertainty(mc_samples)
+        self.predictor = self._make_predictor(refiner, compiled)
+
+    def _make_predictor(self, refiner: InstanceOptimizer | None, compiled: bool) -> Predictor | None:
+        if self.network is None:
+            return None
+        from bilevelmorph.registration.predictor import Predictor
+
+        # Refinement is worth compiling for in any case.
+        return Predictor(self.network, refiner, compiled or refiner is not None, self.xla)
+
+    def _make_refiner(self, steps: int, rate: float) -> InstanceOptimizer | None:
+        positive("instance_steps", steps, zero=True, whole=True)
+        if not steps:
+            return None
+        from bilevelmorph.losses.energy import Energy
+        from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
+
+        objective = dict(self.network.objective) if self.network is not None else {}
+        weights = {k: v for k, v in objective.pop("weights", {}).items() if k not in NOT_REFINED}
+        if "similarity" not in weights:
+            raise fail("instance_steps", f"{steps} for a model without an objective", "0")
+        return InstanceOptimizer(Energy.from_config({**objective, "weights": weights}), steps, rate)
+
+    def _make_uncertainty(self, samples: int) -> Uncertainty | None:
+        positive("mc_samples", samples, zero=True, whole=True)
+        if not samples:
+            return None
+        if self.network is None:
+            raise fail("mc_samples", f"{samples} for a method without a model", "0")
+        from bilevelmorph.registration.uncertainty import Uncertainty
+
+        return Uncertainty(self.network, samples)
+
+    def __call__(
+        self, moving: Volume, fixed: Volume, mask: Volume | None = None, inverse: bool = False
+    ) -> Registration:
+        """Register a pair.
+
+        Args:
+            moving, fixed: Images of any size, spacing and orientation.
+            mask: On the fixed grid; the affine step and the report look inside only.
+            inverse: Compute the inverse displacement too.
+
+        Returns:
+            A `Registration`.
+
+        Raises:
+            InputError: Volumes that cannot be registered with this model.
+        """
+        began = time.perf_counter()
+        self._check(moving, fixed, mask)
+        region = None if mask is None else mask.data > 0
+        affine = align(moving, fixed, self.affine, self.init, region)
+        work = self._work_grid(fixed)
+        own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
+        own = own.with_data(normalise(own.data, self.percentiles))
+        source = resample(own, work.shape, work.affine, affine).data
+        target = work.data
+        found = self.predictor(source, target, inverse) if self.predictor is not None else None
+        step = None if found is None else found.displacement
+        displacement = self._to_native(step, work, fixed, affine)
+        moved = warp_volume(moving, displacement, fixed.affine)
+        seconds = time.perf_counter() - began
+        moved = Volume(moved.data, fixed.affine, "image", moving.name, fixed.header)
+        result = Registration(moving, fixed, moved, displacement, affine, {}, init=self.init)
+        if inverse:
+            back = None if found is None else found.inverse
+            result.inverse = self._inverse(back, work, moving, affine)
+        if self.uncertainty is not None:
+            result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
+        self._report(result, moving, fixed, region, seconds)
+        if found is not None and found.seconds_a_step is not None:
+            result.report["seconds_a_step"] = found.seconds_a_step
+        return result
+
+    def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
+        if moving.ndims != fixed.ndims:
+            raise fail("pair", f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}", "one kind")
+        if self.network is not None and self.network.ndims != fixed.ndims:
+            came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
+            raise fail("model", came, f"a {fixed.ndims}-D model", "train one, or name another")
+        if self.network is not None and self.network.channels != 1:
+            came = f"a model of {self.network.channels} channels"
+            raise fail("model", came, "a model of one channel, as the images have")
+        if mask is not None and mask.shape != fixed.shape:
+            raise fail(mask.name, f"shape {mask.shape}", f"that of {fixed.name}, {fixed.shape}")
+        if mask is not None and not (mask.data > 0).any():
+            raise fail(mask.name, "an empty mask", "voxels above 0 where to look")
+
+    def _work_grid(self, fixed: Volume) -> Volume:
+        """The fixed image as the network wants it: canonical axes, normalised, its usual shape."""
+        work = to_canonical(fixed)
+        if self.spacing:
+            work = resample_to_spacing(work, self.spacing)
+        work = work.with_data(normalise(work.data, self.percentiles))
+        if self.shape is None:
+            return work
+        shape = [usual if n <= usual else n for n, usual in zip(work.shape, self.shape, strict=True)]
+        return crop_or_pad(work, shape)
+
+    @staticmethod
+    def _spread(uncertainty: Uncertainty, source: np.ndarray, work: Volume, fixed: Volume) -> Volume:
+        """Standard deviation of the length of the network's step, mm, on the fixed grid."""
+        import tensorflow as tf
+
+        from bilevelmorph.devices import using_xla
+
+        with using_xla("off"):
+            parts = uncertainty(*(tf.constant(x[None, ..., None]) for x in (source, work.data)))
+        spread = np.linalg.norm(parts * np.array(work.spacing), axis=-1).astype(np.float32)
+        there = resample(work.with_data(spread), fixed.shape, fixed.affine, np.eye(4))
+        return Volume(there.data, fixed.affine, "image", fixed.name, fixed.header)
+
+    @staticmethod
+    def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
+        """The whole map, affine included, as displacement in voxels of the fixed grid."""
+        here = voxel_positions(fixed.shape)
+        there = here
+        if step is not None:
+            to_work = np.linalg.inv(work.affine) @ fixed.affine
+            shift = integer_shift(to_work, fixed.ndims)
+            if shift is None:
+                at = transform_points(to_work, here)
+                at = at + sample_field(step, at)
+                there = transform_points(np.linalg.inv(to_work), at)
+            else:
+                there = here + read_field(step, shift, fixed.shape)
+        world = np.linalg.inv(fixed.affine) @ affine @ fixed.affine
+        return (transform_points(world, there) - here).astype(np.float32)
+
+    @staticmethod
+    def _inverse(back: np.ndarray | None, work: Volume, moving: Volume, affine: np.ndarray) -> np.ndarray:
+        """From the moving grid to the fixed world, in voxels of the moving grid."""
+        here = voxel_positions(moving.shape)
+        to_work = np.linalg.inv(affine @ work.affine) @ moving.affine
+        at = transform_points(to_work, here)
+        if back is not None:
+            at = at + sample_field(back, at)
+        there = transform_points(np.linalg.inv(moving.affine) @ work.affine, at)
+        return (there - here).astype(np.float32)
+
+    def _report(
+        self, result: Registration, moving: Volume, fixed: Volume, region: np.ndarray | None, seconds: float
+    ) -> None:
+        start = align(moving, fixed, "none", self.init)
+        before = resample(moving, fixed.shape, fixed.affine, start).data
+        target = normalise(fixed.data, self.percentiles)
+        similarity = [
+            local_correlation(target, normalise(x, self.percentiles), region)
+            for x in (before, result.moved.data)
+        ]
+        distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
+        inside = slice(None) if region is None else region
+        result.report = {
+            "similarity_before": similarity[0],
+            "similarity_after": similarity[1],
+            "mean_displacement_mm": float(distance[inside].mean()),
+            "folding_percent": folding_percent(result.displacement),
+            "log_jacobian_sd": log_jacobian_deviation(result.displacement),
+            "seconds": seconds,
+        }
+        result.warnings = self._doubts(result, moving, fixed, similarity)
+
+    def _doubts(
+        self, result: Registration, moving: Volume, fixed: Volume, similarity: list[float]
+    ) -> list[str]:
+        doubts = []
+        if similarity[1] < similarity[0] - 1e-4:
+            doubts.append(f"similarity fell from {similarity[0]:.3f} to {similarity[1]:.3f}")
+        extent = np.linalg.norm(np.array(fixed.shape) * fixed.spacing)
+        apart = np.linalg.norm(moving.centre - fixed.centre)
+        if self.affine == "none" and self.init == "header" and apart > 0.25 * extent:
+            doubts.append(f"the centres are {apart:.0f} mm apart; an affine step, or init centre, may help")
+        mapping = np.linalg.inv(moving.affine) @ fixed.affine
+        targets = transform_points(mapping, voxel_positions(fixed.shape) + result.displacement)
+        body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
+        lost = float(outside_of(moving.shape, targets)[body].mean()) if body.any() else 0.0
+        if lost > 0.3:
+            doubts.append(f"{lost:.0%} of the fixed image lies outside the moving one")
+        if result.report["folding_percent"] > 1:
+            doubts.append(f"{result.report['folding_percent']:.1f} % of voxels fold")
+        return doubts
+
+
+def register(
+    moving: ImageLike,
+    fixed: ImageLike,
+    model: str | RegistrationNetwork | None = "general",
+    *,
+    affine: str = "none",
+    init: str | None = None,
+    fixed_mask: ImageLike | None = None,
+    inverse: bool = False,
+    instance_steps: int = 0,
+    mc_samples: int = 0,
+) -> Registration:
+    """Register one pair; for many pairs with one model make a `Registrar`.
+
+    Args:
+        moving, fixed: Images of any size, spacing and orientation: file names, nibabel or
+            SimpleITK images, pairs ``(array, affine)``, or Volumes.
+        model: Name of a bundled model, a file, or a network; None for the linear part alone.
+        affine, init, instance_steps, mc_samples: See `Registrar`.
+        fixed_mask: On the fixed grid; the affine step and the report look inside only.
+        inverse: Compute the inverse displacement too.
+
+    Returns:
+        A `Registration`, which saves itself and shows itself in a notebook.
+
+    Raises:
+        InputError: Images that cannot be registered with this model.
+
+    >>> scan = np.random.default_rng(0).random((16, 18, 20))
+    >>> result = register((np.roll(scan, 1, 0), np.eye(4)), (scan, np.eye(4)), model=None)
+    >>> result.displacement.shape
+    (16, 18, 20, 3)
+    """
+    registrar = Registrar(
+        model,
+        affine,
+        init,
+        deformable=model is not None,
+        instance_steps=instance_steps,
+        mc_samples=mc_samples,
+    )
+    mask = None if fixed_mask is None else as_volume(fixed_mask, "labels", "fixed mask")
+    pair = as_volume(moving, name="moving"), as_volume(fixed, name="fixed")
+    return registrar(*pair, mask, inverse)

@@ -1,0 +1,120 @@
+"""What the registration of a pair gives."""
+
+from __future__ import annotations
+
+import base64
+import html
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bilevelmorph.data.volume import Volume
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    import SimpleITK as sitk
+
+
+@dataclass
+class Registration:
+    """The result for one pair.
+
+    Attributes:
+        moving, fixed: The images, as they were registered.
+        moved: `moving` on the fixed grid.
+        displacement: ``[*fixed, N]`` float32, voxels of the fixed grid, affine
+            part included: ``moved(x) = moving(world(x + u(x)))``.
+        affine: ``[4, 4]`` world matrix, fixed to moving, of the linear part.
+        report: Similarity before and after, displacement, folding, seconds.
+        warnings: Reasons to look at the result before trusting it.
+        inverse: ``[*moving, N]`` voxels of the moving grid, where it was asked for.
+        uncertainty: Standard deviation of the displacement over draws of the
+            network, mm, on the fixed grid, where it was asked for.
+        init: The initial placement, see `Registrar`.
+
+    >>> from bilevelmorph.registration import Registrar
+    >>> scan = Volume(np.eye(8), np.eye(4))
+    >>> result = Registrar(None)(scan, scan)
+    >>> result.moved.shape, result.displacement.shape, result.report["folding_percent"], result.warnings
+    ((8, 8), (8, 8, 2), 0.0, [])
+    """
+
+    moving: Volume
+    fixed: Volume
+    moved: Volume
+    displacement: np.ndarray
+    affine: np.ndarray
+    report: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    inverse: np.ndarray | None = None
+    uncertainty: Volume | None = None
+    init: str = "header"
+
+    def save(self, folder: str | Path, warp_format: str = "voxelmorph") -> list[Path]:
+        """Write moved image, warps, Jacobian, figure and report into a folder, which is made.
+
+        Args:
+            folder: Of this pair.
+            warp_format: ``"voxelmorph"`` in voxels, or ``"itk"`` as ITK, ANTs and 3D Slicer
+                read warps.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: A folder that cannot be made or written.
+
+        >>> from bilevelmorph.registration import Registrar
+        >>> scan = Volume(np.eye(8), np.eye(4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(path.name for path in Registrar(None)(scan, scan).save(folder))
+        ['figure.png', 'jacobian.nii.gz', 'moved.nii.gz', 'report.json', 'warp.nii.gz']
+        """
+        from bilevelmorph.registration.output_paths import OutputPaths
+
+        outputs = OutputPaths.in_folder(
+            folder,
+            self.moving.name,
+            self.fixed.name,
+            uncertainty=self.uncertainty is not None,
+            inverse_warp=self.inverse is not None,
+            report=True,
+            warp_format=warp_format,
+        )
+        outputs.write(self)
+        return outputs.files
+
+    def to_nibabel(self) -> nib.Nifti1Image:
+        """The moved image for nibabel."""
+        from bilevelmorph.io.volumes import to_nifti
+
+        return to_nifti(self.moved)
+
+    def to_sitk_transform(self) -> sitk.DisplacementFieldTransform:
+        """The whole map for SimpleITK, from points of the fixed image to points of the moving one, in LPS.
+
+        >>> from bilevelmorph.registration import Registrar
+        >>> scan = Volume(np.eye(8), np.eye(4))
+        >>> Registrar(None)(scan, scan).to_sitk_transform().TransformPoint((3.0, 4.0))
+        (3.0, 4.0)
+        """
+        from bilevelmorph.io.itk import displacement_transform
+
+        return displacement_transform(self.displacement, self.fixed.affine)
+
+    def _repr_html_(self) -> str:
+        """The figure and the numbers, for notebooks."""
+        from bilevelmorph.registration.output_paths import draw
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "figure.png")
+            draw(path, self)
+            picture = base64.b64encode(path.read_bytes()).decode()
+        rows = "".join(
+            f"<tr><td>{k.replace('_', ' ')}</td><td>{v:.4g}</td></tr>" for k, v in self.report.items()
+        )
+        notes = "".join(f"<p>&#9888; {html.escape(text)}</p>" for text in self.warnings)
+        return f'<img alt="registration" src="data:image/png;base64,{picture}">{notes}<table>{rows}</table>'

@@ -1,0 +1,54 @@
+"""Requests that TensorFlow Serving sends to a model itself, so that the first caller does not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from bilevelmorph.errors import fail
+
+# Where TensorFlow Serving looks, in the folder of a SavedModel.
+FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+
+
+def write_warm_up(folder: str | Path, shape: Sequence[int], channels: int = 1) -> Path:
+    """Leave a request to `register` and one to `warp` in a SavedModel.
+
+    Args:
+        folder: Of the SavedModel.
+        shape: ``[*S]`` of the images.
+        channels: Of each image.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: tensorflow-serving-api is not installed.
+    """
+    try:
+        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+    except ImportError as error:
+        fix = "pip install 'bilevelmorph[serving]'"
+        raise fail("serving_warmup", "no tensorflow-serving-api here", "it", fix) from error
+    images = tf.random.stateless_uniform([2, 1, *shape, channels], [0, 0])
+    requests = {
+        "register": {"moving": images[0], "fixed": images[1]},
+        "warp": {
+            "image": images[0],
+            "displacement": tf.zeros([1, *shape, len(shape)]),
+            "nearest": tf.constant(False),
+        },
+    }
+    path = Path(folder) / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests.items():
+            log = PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value.numpy()))
+            writer.write(log.SerializeToString())
+    return path

@@ -1,0 +1,175 @@
+"""Components found by identifier: losses, regularizers, networks, hypergradient methods, objectives, readers.
+
+Every built-in name stands in this file once. An identifier is such a name, an
+instance, a class or function, or ``"package.module:Name"`` for one of your own,
+so that adding a component takes one file, which may be outside this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bilevelmorph.errors import fail
+
+
+class Registry(Mapping[str, str]):
+    """Names of one kind of component, each with the place it is imported from on first use.
+
+    Args:
+        kind: What they are, for messages; also the argument that takes them.
+        entries: ``"package.module:Name"`` by name.
+        aliases: Present names by former ones, which are not listed.
+
+    >>> methods = Registry("optimizer", {"adam": "bilevelmorph.bilevel.adam:Adam"}, {"kingma": "adam"})
+    >>> list(methods), methods.find("kingma").__name__
+    (['adam'], 'Adam')
+    >>> methods.make("adam", rate=0.1, not_an_option=3).rate
+    0.1
+    """
+
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self.kind, self._entries, self.aliases = kind, dict(entries), dict(aliases or {})
+
+    def __getitem__(self, name: str) -> str:
+        return self._entries[self.aliases.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, identifier: Any, *, imported: bool = False) -> Any:
+        """What an identifier stands for.
+
+        Args:
+            identifier: A name, ``"package.module:Name"``, or the thing itself.
+            imported: Take ``"package.module:Name"`` only from modules that are
+                imported already, for identifiers that come out of a file.
+
+        Returns:
+            A class, function or instance.
+
+        Raises:
+            InputError: There is nothing of this name.
+        """
+        if not isinstance(identifier, str):
+            return identifier
+        known = self.aliases.get(identifier, identifier)
+        if known in self._entries:
+            return _imported(self._entries[known])
+        if ":" not in identifier:
+            names = ", ".join(self)
+            raise fail(self.kind, repr(identifier), f"one of {names}, or your own as package.module:Name")
+        if imported and identifier.partition(":")[0] not in sys.modules:
+            came = f"{identifier}, which a file asks for"
+            raise fail(self.kind, came, "a module of yours that is imported", "import it first")
+        try:
+            return _imported(identifier)
+        except (ImportError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise fail(
+                self.kind, f"{identifier} ({reason})", "package.module:Name on Python's path"
+            ) from error
+
+    def make(self, identifier: Any, *, imported: bool = False, **options: Any) -> Any:
+        """The component itself: classes are called with those of the options that they take.
+
+        Args:
+            identifier, imported: See `find`.
+            options: For a class's constructor; what it has no parameter for is left out.
+        """
+        found = self.find(identifier, imported=imported)
+        return found(**accepted(found, options)) if inspect.isclass(found) else found
+
+    def identifier(self, component: Any) -> str:
+        """The identifier by which another process finds a component."""
+        if isinstance(component, str):
+            return self.aliases.get(component, component)
+        thing = component if inspect.isclass(component) or inspect.isfunction(component) else type(component)
+        place = f"{thing.__module__}:{thing.__qualname__}"
+        return next((name for name, entry in self._entries.items() if entry == place), place)
+
+
+def accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of some options those that a function or a class's constructor names as parameters.
+
+    >>> accepted(lambda width, sigma=1.0: None, {"width": 5, "bins": 32})
+    {'width': 5}
+    """
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+_LOSSES = "bilevelmorph.losses"
+LOSSES = Registry(
+    "image_loss",
+    {
+        "mse": f"{_LOSSES}.mse:MSE",
+        "ncc": f"{_LOSSES}.local_ncc:LocalNCC",
+        "mind": f"{_LOSSES}.mind:MIND",
+        "nmi": f"{_LOSSES}.nmi:NMI",
+        "dice": f"{_LOSSES}.dice:SoftDice",
+        "position": f"{_LOSSES}.end_point_error:EndPointError",
+    },
+)
+REGULARIZERS = Registry(
+    "regularity",
+    {"diffusion": f"{_LOSSES}.regularity:diffusion", "bending": f"{_LOSSES}.regularity:bending"},
+)
+NETWORKS = Registry(
+    "network",
+    {
+        "vxm": "bilevelmorph.networks.vxm_dense:VxmDense",
+        "propagation": "bilevelmorph.networks.propagation_network:PropagationNetwork",
+    },
+)
+_BILEVEL = "bilevelmorph.bilevel"
+METHODS = Registry(
+    "hypergradient",
+    {
+        "first-order": f"{_BILEVEL}.first_order:FirstOrder",
+        "one-step": f"{_BILEVEL}.one_step_unroll:OneStepUnroll",
+        "finite-difference": f"{_BILEVEL}.finite_difference_unroll:FiniteDifferenceUnroll",
+        "truncated": f"{_BILEVEL}.truncated_unroll:TruncatedUnroll",
+        "neumann": f"{_BILEVEL}.neumann:Neumann",
+        "conjugate-gradient": f"{_BILEVEL}.conjugate_gradient:ConjugateGradient",
+        "gradient-alignment": f"{_BILEVEL}.gradient_alignment:GradientAlignment",
+    },
+    {"one-step-differences": "finite-difference", "aligned": "gradient-alignment"},
+)
+_OUTER = "bilevelmorph.training.outer_objective"
+OUTER_OBJECTIVES = Registry(
+    "outer_loss",
+    {
+        "dice": f"{_OUTER}:DiceObjective",
+        "landmarks": f"{_OUTER}:LandmarkObjective",
+        "label-free": f"{_OUTER}:LabelFreeObjective",
+        "weighted": f"{_OUTER}:WeightedObjective",
+    },
+)
+READERS = Registry(
+    "reader",
+    {
+        ".nii": "bilevelmorph.io.volumes:read_nibabel",
+        ".nii.gz": "bilevelmorph.io.volumes:read_nibabel",
+        ".mgz": "bilevelmorph.io.volumes:read_nibabel",
+        ".mgh": "bilevelmorph.io.volumes:read_nibabel",
+        ".npy": "bilevelmorph.io.volumes:read_numpy",
+        ".npz": "bilevelmorph.io.volumes:read_numpy",
+    },
+)

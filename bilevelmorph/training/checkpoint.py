@@ -1,0 +1,66 @@
+"""Checkpoints from which training goes on exactly as if it had never stopped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bilevelmorph.errors import fail
+from bilevelmorph.io.atomic import atomic_path
+
+
+def save_checkpoint(folder: Path, epoch: int, network: keras.Model, variables: Sequence[Any]) -> Path:
+    """Write ``{epoch:04d}.keras`` and the trainer's state beside it; keep only the newest state.
+
+    Returns:
+        The path of the `.keras` file.
+    """
+    path = folder / f"{epoch:04d}.keras"
+    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
+    with atomic_path(state_path(path)) as temporary:
+        np.savez(temporary, **arrays)
+    with atomic_path(path) as temporary:
+        network.save(temporary)
+    for old in folder.glob("*.state.npz"):
+        if old != state_path(path):
+            old.unlink()
+    return path
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Where a checkpoint's training state lies.
+
+    >>> state_path(Path("runs/0002.keras")).name
+    '0002.state.npz'
+    """
+    return checkpoint.with_name(checkpoint.stem + ".state.npz")
+
+
+def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
+    """Give a trainer's variables what they had at a checkpoint, if that is there."""
+    path = state_path(checkpoint)
+    if not path.is_file():
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        if len(arrays.files) != len(variables):
+            raise fail(str(path), f"{len(arrays.files)} arrays", f"{len(variables)} for this run")
+        for i, variable in enumerate(variables):
+            # The rate is the configuration's to set: a resumed run may want another.
+            if not variable.path.endswith("learning_rate"):
+                variable.assign(arrays[f"{i:04d}"])
+    return True
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, int] | None:
+    """The last `{epoch}.keras` whose optimiser state is there, and its epoch."""
+    found = []
+    for path in folder.glob("*.keras"):
+        number = re.fullmatch(r"\d+", path.stem)
+        if number and state_path(path).is_file():
+            found.append((int(path.stem), path))
+    return (max(found)[1], max(found)[0]) if found else None

@@ -1,0 +1,119 @@
+"""Loss weights as the outer problem of training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.bilevel import BilevelProblem, HypergradientMethod
+from bilevelmorph.registry import METHODS
+from bilevelmorph.training.loss_weights import LossWeights
+from bilevelmorph.training.outer_objective import DiceObjective, OuterObjective
+from bilevelmorph.training.outer_problem import Batch, OuterProblem, outer_adam
+from bilevelmorph.training.pair_provider import PairProvider
+
+if TYPE_CHECKING:
+    from bilevelmorph.training.trainer import Trainer
+
+
+class LossWeightProblem(OuterProblem):
+    """Tunes the weights of the training objective on pairs that the network is not trained on.
+
+    Args:
+        weights: Of the objective; their logarithms are moved.
+        pairs: With what the objective needs.
+        objective: What the weights are tuned for; Dice of warped labels by default.
+        method: How training is differentiated: a name of `bilevelmorph.registry.METHODS`,
+            or a `HypergradientMethod`.
+        optimizer: `outer_adam(0.02)` by default. Another needs a small epsilon, because
+            the gradients may be 1e-7.
+        every, warmup: See `OuterProblem`.
+
+    Reference: Liu et al., TPAMI 2021.
+
+    >>> from bilevelmorph.losses.energy import Energy
+    >>> from bilevelmorph.networks import PropagationNetwork
+    >>> from bilevelmorph.training.outer_objective import LabelFreeObjective
+    >>> from bilevelmorph.training.trainer import Trainer
+    >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(1)
+    >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
+    >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
+    >>> problem = LossWeightProblem(weights, pairs.skip(2), LabelFreeObjective(5), every=2)
+    >>> trainer = Trainer(network, Energy("mse", weights=weights), problems=[problem])
+    >>> history = trainer.compile(keras.optimizers.Adam(1e-3)).fit(pairs.take(2), steps_per_epoch=4)
+    >>> [row["step"] for row in problem.trajectory]
+    [2, 4]
+    >>> weights.numbers()["similarity"]
+    1.0
+    """
+
+    def __init__(
+        self,
+        weights: LossWeights,
+        pairs: PairProvider | tf.data.Dataset | None,
+        objective: OuterObjective | None = None,
+        method: str | HypergradientMethod = "gradient-alignment",
+        optimizer: keras.optimizers.Optimizer | None = None,
+        every: int = 5,
+        warmup: int = 0,
+    ) -> None:
+        optimizer = optimizer or outer_adam(0.02)
+        super().__init__("weights", weights.variables, pairs, optimizer, every, warmup, weights.names)
+        self.weights, self.objective = weights, objective or DiceObjective()
+        self.method = METHODS.make(method)
+        self.needs = self.objective.needs
+
+    def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
+        return hypergradient_step(self, trainer, step, batch, outer, self.objective)
+
+    # The names of version 0.1, which logs of resumed runs go on with.
+
+    @property
+    def loss_column(self) -> str:
+        return "upper"
+
+    @property
+    def skipped_column(self) -> str:
+        return "skipped"
+
+    def values(self) -> dict[str, float]:
+        return {f"weight_{name}": value for name, value in self.weights.numbers().items()}
+
+    def suspect(self) -> str | None:
+        bad = [name for name, value in self.weights.numbers().items() if not np.isfinite(value)]
+        return f"the weight of {bad[0]}" if bad else None
+
+
+def hypergradient_step(
+    problem: OuterProblem, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch, objective: Any
+) -> dict[str, tf.Tensor]:
+    """One step along the hypergradient of an objective, by the problem's method.
+
+    Args:
+        problem: Whose variables are moved.
+        trainer, step, batch, outer: See `OuterProblem.step`.
+        objective: Of the deformation of the outer pairs, and these.
+    """
+    batch = trainer.prepare(step, batch)
+
+    def lower() -> tf.Tensor:
+        trainer.sample(step)
+        return trainer.objective(batch)[0]
+
+    def upper() -> tf.Tensor:
+        deformation = trainer.network.deform(outer["moving"], outer["fixed"], training=False)
+        return objective(deformation, outer)
+
+    if problem.method is None:
+        raise ValueError(f"the outer problem {problem.name} has no hypergradient method")
+    inner, state = trainer.inner_optimizer()
+    below = [v.value for v in trainer.variables]
+    above = [v.value for v in problem.variables]
+    with trainer.averaged():
+        result = problem.method(BilevelProblem(below, above, lower, upper, inner, state))
+    logged = problem.update(result.gradients, result.upper_loss, result.status)
+    return {**logged, "residual": result.residual}

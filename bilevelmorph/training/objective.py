@@ -1,0 +1,48 @@
+"""What a trainer minimises over the weights of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from bilevelmorph.networks.base import RegistrationNetwork
+
+
+class Objective(Protocol):
+    """Named terms of a batch and their weighted sum, such as `bilevelmorph.losses.energy.Energy`.
+
+    Attributes:
+        variables: Trained along with the network; most objectives have none.
+        state_variables: What a checkpoint has to hold of the objective.
+
+    >>> class MeanIntensity:
+    ...     variables = state_variables = ()
+    ...     def evaluate(self, network, batch, training=True):
+    ...         return {"intensity": tf.reduce_mean(network([batch["moving"], batch["fixed"]])["moved"])}
+    ...     def total(self, terms):
+    ...         return terms["intensity"]
+    >>> from bilevelmorph.networks import IdentityNetwork
+    >>> terms = MeanIntensity().evaluate(IdentityNetwork(2), {"moving": tf.ones([1, 8, 8, 1])} | {
+    ...     "fixed": tf.zeros([1, 8, 8, 1])})
+    >>> float(terms["intensity"])
+    1.0
+    """
+
+    variables: Sequence[Any]
+    state_variables: Sequence[Any]
+
+    def evaluate(
+        self, network: RegistrationNetwork, batch: Mapping[str, tf.Tensor], training: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """Every term of a batch, unweighted: scalars by name."""
+        ...
+
+    def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted sum of the terms."""
+        ...
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the objective again, its weights as they are now."""
+        ...

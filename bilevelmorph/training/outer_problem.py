@@ -1,0 +1,179 @@
+"""Problems above the training of a network: what they move, by which pairs, and when."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from bilevelmorph.bilevel import HypergradientMethod
+from bilevelmorph.errors import positive
+from bilevelmorph.training.pair_provider import PairProvider, as_provider
+
+if TYPE_CHECKING:
+    from bilevelmorph.training.trainer import Trainer
+
+Batch = Mapping[str, tf.Tensor]
+
+
+def outer_adam(rate: Any) -> keras.optimizers.Adam:
+    """Adam for loss weights, whose gradients may be smaller than the epsilon that Keras adds to their scale.
+
+    >>> outer_adam(0.02).epsilon
+    1e-12
+    """
+    return keras.optimizers.Adam(rate, epsilon=1e-12)
+
+
+class OuterProblem(ABC):
+    """Variables that a `Trainer` moves on pairs of their own, in turn with the network's weights.
+
+    Subclasses define `step`; the other methods have defaults for problems that do
+    not touch the inner training.
+
+    Args:
+        name: Of the problem, for logs.
+        variables: What it moves.
+        pairs: The pairs of its objective, which the network is never trained on.
+        optimizer: Of the variables; None for one like the network's.
+        every: Training steps for each step of this problem.
+        warmup: Training steps before its first.
+        names: Of the variables, for logs; their numbers by default.
+
+    >>> class Shrink(OuterProblem):
+    ...     def step(self, trainer, step, batch, outer):
+    ...         return self.update(self.variables, tf.constant(0.0), tf.constant(0))
+    >>> variable = keras.Variable(2.0)
+    >>> problem = Shrink("shrink", [variable], None, keras.optimizers.SGD(0.1), every=2, warmup=3)
+    >>> [k for k in range(10) if problem.is_due(k)], problem.turn(6)
+    ([4, 6, 8], 1)
+    """
+
+    # How inner training is differentiated; None where the problem does not ask.
+    method: HypergradientMethod | None = None
+    # Entries of its batches beside the images.
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        name: str,
+        variables: Sequence[Any],
+        pairs: PairProvider | tf.data.Dataset | None,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        every: int = 5,
+        warmup: int = 0,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.name, self.variables = name, list(variables)
+        self.pairs: Any = as_provider(pairs) if pairs is not None else None
+        self.optimizer: Any = optimizer
+        self.every = int(positive("outer_every", every, whole=True))
+        self.warmup = int(positive("bilevel_warmup", warmup, zero=True, whole=True))
+        self.names = list(names) or [str(i) for i in range(len(self.variables))]
+        self.trajectory: list[dict[str, float]] = []
+
+    def build(self, trainer: Trainer) -> None:
+        """Make what the problem keeps between its steps; called when the trainer is compiled."""
+        if self.optimizer is None:
+            like = trainer.optimizer
+            self.optimizer = type(like).from_config(like.get_config())
+        if not self.optimizer.built:
+            self.optimizer.build(self.variables)
+        if self.method is not None:
+            self.method.build([v.value for v in trainer.variables])
+
+    @abstractmethod
+    def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
+        """One step, as part of a graph.
+
+        Args:
+            trainer: Of the network below.
+            step: Number of the training step that was taken last, ``[]``.
+            batch: Of that training step.
+            outer: Of this problem's own pairs.
+
+        Returns:
+            Scalars to be logged, ``upper`` (the outer loss) and ``status`` among them.
+        """
+
+    # What inner training sees of the problem.
+
+    def sample(self, seed: tf.Tensor) -> None:  # noqa: B027  (most problems draw nothing)
+        """Draw at random what the network depends on in a step, from the step's seed ``[2]`` alone."""
+
+    def enter_inner(self) -> None:  # noqa: B027
+        """Set what the network depends on while its own loss is evaluated."""
+
+    def reweight(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The terms of the inner objective, weighted beyond its own weights."""
+        return terms
+
+    @property
+    def claimed(self) -> list[Any]:
+        """Weights of the network that inner training leaves to this problem."""
+        return []
+
+    def finish(self) -> None:  # noqa: B027
+        """Settle what was drawn at random, after the last step."""
+
+    # Schedule and bookkeeping.
+
+    def is_due(self, step: int) -> bool:
+        """Whether the problem moves after this training step, counted from 0."""
+        return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
+
+    def turn(self, step: int) -> int:
+        """How many times it has moved before this training step."""
+        return (step - self.warmup) // self.every
+
+    @property
+    def state_variables(self) -> list[Any]:
+        """What a checkpoint has to hold of the problem."""
+        kept = self.method.variables if self.method else ()
+        return [*self.optimizer.variables, *self.variables, *kept]
+
+    @property
+    def loss_column(self) -> str:
+        """Column of its loss in a log."""
+        return self.name
+
+    @property
+    def skipped_column(self) -> str:
+        """Column of the share of its steps that were not taken."""
+        return f"{self.name}_skipped"
+
+    def values(self) -> dict[str, float]:
+        """What a log says of the problem at the end of an epoch."""
+        return {}
+
+    def record(self, row: dict[str, float]) -> None:
+        """Keep a row of the problem's trajectory."""
+        self.trajectory.append(row)
+
+    def suspect(self) -> str | None:
+        """What of the problem is no longer finite, if anything."""
+        return None
+
+    def named(self, values: Sequence[tf.Tensor]) -> list[tuple[str, tf.Tensor]]:
+        """A value for each variable, with the variable's name."""
+        return list(zip(self.names, values, strict=True))
+
+    def update(
+        self, gradients: Sequence[tf.Tensor], loss: tf.Tensor, status: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Move the variables; where `status` is not 0 nothing moves, nor do the optimizer's averages.
+
+        Returns:
+            ``upper``, ``status`` and the gradients' lengths, for the log.
+        """
+        touched = [v.value for v in (*self.optimizer.variables, *self.variables)]
+        kept = [tf.identity(v) for v in touched]
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        # A zero gradient would still move Adam, so the values are put back.
+        for variable, before in zip(touched, kept, strict=True):
+            variable.assign(tf.where(status == 0, variable, before))
+        slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in self.named(gradients)}
+        return {"upper": loss, "status": status, **slopes}

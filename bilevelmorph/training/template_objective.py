@@ -1,0 +1,103 @@
+"""The objective of learning a template together with the network that registers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bilevelmorph.errors import fail, positive
+from bilevelmorph.losses.energy import Energy
+from bilevelmorph.networks.base import RegistrationNetwork
+from bilevelmorph.ops.grid import crop, spatial_shape
+from bilevelmorph.ops.warping import warp
+
+# Adam moves every voxel by its rate; a template has farther to go than a kernel.
+GAIN = 10.0
+# Scans that the mean displacement remembers.
+MEMORY = 100.0
+
+
+class TemplateObjective:
+    """An image that all scans are reached from with the least deformation, which is zero on average.
+
+    The template is the moving image; scans are the fixed ones of each batch.
+
+    Args:
+        energy: Similarity and regularity, weighted.
+        start: ``[*S, C]``, such as the mean of the scans.
+        image_weight: Share of the similarity of the warped template and the scan; the
+            rest is that of the scan, warped back, and the template.
+        mean_weight: Of the squared mean displacement over the last hundred scans.
+
+    Reference: Dalca et al., Learning conditional deformable templates, NeurIPS 2019.
+
+    >>> from bilevelmorph.networks import VxmDense
+    >>> from bilevelmorph.training.trainer import Trainer
+    >>> scans = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
+    >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": scans, "fixed": scans}).batch(1)
+    >>> energy = Energy("mse", weights={"similarity": 1.0, "regularity": 0.01})
+    >>> objective = TemplateObjective(energy, start=np.mean(scans, 0))
+    >>> trainer = Trainer(VxmDense(2, [[4], [4, 4]], int_steps=2), objective)
+    >>> history = trainer.compile(keras.optimizers.Adam(1e-3)).fit(pairs, steps_per_epoch=4)
+    >>> objective.template.shape
+    (16, 16, 1)
+    """
+
+    def __init__(
+        self, energy: Energy, start: np.ndarray, image_weight: float = 0.5, mean_weight: float = 1.0
+    ) -> None:
+        self.energy = energy
+        self.image_weight = positive("image_loss_weight", image_weight, zero=True)
+        if image_weight > 1:
+            raise fail("image_loss_weight", image_weight, "a share from 0 to 1")
+        self.mean_weight = positive("mean_loss_weight", mean_weight, zero=True)
+        self._change = keras.Variable(np.asarray(start, np.float32)[None] / GAIN, name="template")
+        shape = (1, *np.shape(start)[:-1], np.ndim(start) - 1)
+        self._mean = keras.Variable(np.zeros(shape, np.float32), trainable=False, name="mean_displacement")
+        self.variables: Sequence[Any] = [self._change]
+        self.state_variables: Sequence[Any] = [self._change, self._mean]
+
+    @property
+    def template(self) -> np.ndarray:
+        """``[*S, C]`` as it is now."""
+        return np.array(self._change)[0] * GAIN
+
+    def get_config(self) -> dict[str, Any]:
+        """That of the energy, by which single pairs are refined."""
+        return self.energy.get_config()
+
+    def evaluate(
+        self, network: RegistrationNetwork, batch: Mapping[str, tf.Tensor], training: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """The terms of a batch of scans; see `Objective`."""
+        scans = batch["fixed"]
+        template = tf.repeat(self._change.value * GAIN, tf.shape(scans)[0], 0)
+        deformation = network.deform(template, scans, training=training)
+        shape = spatial_shape(scans)
+        displacement = crop(deformation.displacement, shape)
+        there = self.energy.similarity(scans, warp(template, displacement))
+        terms = {"similarity": self.image_weight * there}
+        if self.image_weight < 1:
+            back = warp(scans, crop(deformation.inverse(), shape), stop_image_gradient=True)
+            terms["similarity"] += (1 - self.image_weight) * self.energy.similarity(template, back)
+        parts = [self.energy.regularity(v) for v in deformation.velocities]
+        terms["regularity"] = tf.add_n(parts) / len(parts)
+        terms["mean"] = tf.reduce_mean(tf.square(self._remembered(displacement)))
+        return terms
+
+    def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted sum."""
+        own = {name: value for name, value in terms.items() if name != "mean"}
+        return self.energy.total(own) + self.mean_weight * terms["mean"]
+
+    def _remembered(self, displacement: tf.Tensor) -> tf.Tensor:
+        """The mean displacement with this batch; it is kept."""
+        share = tf.cast(tf.shape(displacement)[0], tf.float32) / MEMORY
+        now = tf.reduce_mean(displacement, 0, keepdims=True)
+        mean = (1 - share) * self._mean.value + share * now
+        self._mean.assign(mean)
+        return mean

@@ -1,0 +1,180 @@
+"""Keras Tuner as the searcher: every kind, after a kill, over several processes, and without growing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from bilevelmorph.autoreg.config import SearchConfig
+from processes import free_ports
+from scans import TINY_SEARCH
+
+from bilevelmorph.autoreg import tuners
+from bilevelmorph.autoreg.run import search
+from bilevelmorph.autoreg.trial_worker import TrialWorker
+from bilevelmorph.autoreg.tuners import await_chief
+from bilevelmorph.errors import InputError
+from bilevelmorph.io.csv import read_rows
+from bilevelmorph.networks import Genotype
+
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+SMALL = {**TINY_SEARCH, "steps_per_epoch": 2, "trial_steps": 4}
+FLAGS = "--scales 2 --layers 1 --filters 4 --operations skip conv1 conv3 --int-steps 2 --steps-per-epoch 2 "
+FLAGS += "--trial-steps 4 --seed 3 --searcher tuner-random --gpu -1 --quiet"
+
+
+def start(scans, folder, trials, **environment):
+    """A search as a process of its own."""
+    command = [sys.executable, "-m", "bilevelmorph.cli.main", "search", "--data", str(scans)]
+    command += ["--out", str(folder), "--trials", str(trials), *FLAGS.split()]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("searcher", ["tuner-bayesian", "tuner-hyperband"])
+def test_the_other_searchers(scans, tmp_path, searcher):
+    # Hyperband has brackets, not a number of trials: there the time ends it, after one at least.
+    budget = "1s" if searcher == "tuner-hyperband" else "10m"
+    options = {**SMALL, "searcher": searcher, "trials": 2, "budget": budget}
+    result = search(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **options), quiet=True)
+    assert len(result.candidates) == (1 if searcher == "tuner-hyperband" else 2)
+    assert all(0 < c.score <= 1 and c.ms > 0 for c in result.candidates)
+
+
+def test_a_file_that_is_not_written_to_its_end_leaves_the_one_before(tmp_path, monkeypatch):
+    """Keras Tuner's own way would leave an empty one."""
+
+    class Full:
+        def __init__(self, path, mode):
+            self.path, self.mode = path, mode
+
+        def __enter__(self):
+            self.stream = open(self.path, self.mode, encoding="utf-8")
+            return self
+
+        def write(self, text):
+            raise OSError("no space left on device")
+
+        def __exit__(self, *_):
+            self.stream.close()
+
+    path = tmp_path / "oracle.json"
+    with tuners._whole_files():
+        tuners.kt_utils.save_json(str(path), {"trials": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(tuners.kt_utils.backend.io, "File", Full)
+            with pytest.raises(OSError, match="no space"):
+                tuners.kt_utils.save_json(str(path), {"trials": 2})
+        assert tuners.kt_utils.load_json(str(path)) == {"trials": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["oracle.json"]
+
+
+def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
+    process = start(scans, tmp_path, 3)
+    folder, until = tmp_path / "tuner-random", time.monotonic() + 240
+    while len(list(folder.glob("trial_*/trial.json"))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    first = json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8"))
+    assert first["status"] == "COMPLETED"
+    again = start(scans, tmp_path, 3)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert re.search(r"best of 3: trial \d", out)
+    assert json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8")) == first
+    assert len(read_rows(tmp_path / "trials.csv")) == 3
+
+
+def test_a_chief_and_two_workers(scans, tmp_path):
+    """Four trials over two workers on loopback, no two the same."""
+    port = str(free_ports(1)[0])
+    shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    names = ("chief", "worker-0", "worker-1")
+    processes = [start(scans, tmp_path, 4, KERASTUNER_TUNER_ID=n, **shared) for n in names]
+    said = [p.communicate(timeout=400) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0, 0], said
+    assert "best of 4" in said[0][0]
+    assert all("this worker's trials are done" in out for out, _ in said[1:])
+    assert len(read_rows(tmp_path / "trials.csv")) == 4
+    assert len({r["genotype"] + r["weight_regularity"] for r in read_rows(tmp_path / "trials.csv")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"KERASTUNER_TUNER_ID": "worker-0"}, "KERASTUNER_ORACLE_IP: got nothing"),
+        (
+            {
+                "KERASTUNER_TUNER_ID": "worker-0",
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": "x",
+            },
+            "the number of a port",
+        ),
+        (
+            {
+                "KERASTUNER_TUNER_ID": "worker-0",
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": "1",
+            },
+            "the chief: got no answer from 127.0.0.1:1",
+        ),
+    ],
+)
+def test_a_worker_without_its_chief(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        await_chief(seconds=0.1)
+
+
+def test_gradients_are_for_one_process(scans, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    with pytest.raises(InputError, match="one of Keras Tuner's"):
+        search(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **SMALL), quiet=True)
+
+
+def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
+    """Every trial has a graph of its own; what TensorFlow keeps of them goes with their process."""
+    monkeypatch.setattr("bilevelmorph.autoreg.trial_worker.RECYCLED_AFTER", 1)
+    children, kept = [], TrialWorker._renew
+
+    def renewed(self):
+        kept(self)
+        children.append(self._child.pid)
+
+    monkeypatch.setattr(TrialWorker, "_renew", renewed)
+    options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "model_dir": str(tmp_path)}
+    search(SearchConfig.of(**options, trials=1), quiet=True)
+    before = rss()
+    search(SearchConfig.of(**options, trials=3), quiet=True)
+    assert rss() - before < 20
+    assert len(children) == 3
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
+
+
+def rss():
+    """Memory of this process, MiB."""
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("no /proc here")
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_a_trial_whose_process_dies_is_a_failed_trial(scans, tmp_path):
+    train = TrialWorker(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **SMALL))
+    train._renew()
+    train._child.kill()
+    with pytest.raises(RuntimeError, match="died"):
+        train(Genotype.uniform("conv1", (2,), 1, 4), {"similarity": 1.0, "regularity": 1.0})
+    train.close()

@@ -1,0 +1,81 @@
+"""`align` recovers a linear map that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from bilevelmorph.data.geometry import transform_points, voxel_positions
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.registration import Registrar
+from bilevelmorph.registration.affine import align, to_sitk
+
+VOXEL = 2.0
+
+
+def miss(found, truth, fixed, mask=None):
+    """Largest error in millimetres over the body of the fixed image."""
+    body = fixed.data > 30 if mask is None else mask
+    world = transform_points(fixed.affine, voxel_positions(fixed.shape).astype(float)[body])
+    return np.linalg.norm(transform_points(found, world) - transform_points(truth, world), axis=-1).max()
+
+
+@pytest.mark.parametrize("name", ["rigid", "rigid far", "affine", "affine far"])
+def test_recovers_a_known_map(phantoms, name):
+    truth, moving, fixed = phantoms[name]
+    mode = name.split()[0]
+    assert miss(align(moving, fixed, "none"), truth, fixed) > 4 * VOXEL
+    found = align(moving, fixed, mode)
+    assert miss(found, truth, fixed) < VOXEL / 2
+    if mode == "rigid":
+        np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+def test_same_bits_twice(phantoms):
+    _, moving, fixed = phantoms["affine"]
+    np.testing.assert_array_equal(align(moving, fixed), align(moving, fixed))
+
+
+def test_looks_inside_the_mask(phantoms):
+    """A bright object that moved otherwise, outside the mask, does not disturb."""
+    truth, moving, fixed = phantoms["rigid"]
+    disturbed = fixed.data.copy()
+    disturbed[2:12, 2:12, 2:38] = 160
+    fixed = fixed.with_data(disturbed)
+    mask = np.zeros(fixed.shape, bool)
+    mask[10:32, 12:30, 6:34] = True
+    disturbed[mask] = phantoms["rigid"][2].data[mask]
+    assert miss(align(moving, fixed, "rigid", mask=mask), truth, fixed, mask) < VOXEL / 2
+
+
+def test_intensity_scale_does_not_matter(phantoms):
+    truth, moving, fixed = phantoms["rigid"]
+    found = align(moving.with_data(500 - 3 * moving.data), fixed, "rigid")
+    assert miss(found, truth, fixed) < VOXEL / 2
+
+
+def test_the_registrar_moves_with_it(phantoms):
+    """Without a model, the moved image is the linear map's."""
+    truth, moving, fixed = phantoms["affine far"]
+    result = Registrar(None, "affine", deformable=False)(moving, fixed)
+    inside = (slice(6, -6),) * 3
+    assert np.abs(result.moved.data - fixed.data)[inside].mean() < 0.1 * fixed.data[inside].mean()
+    here = voxel_positions(fixed.shape).astype(float)
+    there = transform_points(fixed.affine, here + result.displacement)
+    np.testing.assert_allclose(
+        there, transform_points(result.affine, transform_points(fixed.affine, here)), atol=1e-3
+    )
+    assert miss(result.affine, truth, fixed) < VOXEL / 2
+    assert result.warnings == []
+
+
+def test_to_sitk_keeps_world_positions(rng):
+    affine = np.array([[0, -1.5, 0, 7], [2, 0, 0, -3], [0, 0, 1, 11], [0, 0, 0, 1.0]])
+    volume = Volume(rng.random((4, 5, 6)).astype(np.float32), affine)
+    image = to_sitk(volume)
+    point = image.TransformIndexToPhysicalPoint((3, 1, 2))
+    world = (affine @ (3, 1, 2, 1))[:3]
+    np.testing.assert_allclose(np.array(point) * (-1, -1, 1), world)
+    assert image[3, 1, 2] == volume.data[3, 1, 2]
+    assert sitk.GetArrayFromImage(image).shape == (6, 5, 4)
