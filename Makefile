@@ -7,19 +7,33 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 
 # One process more than there are cores, for tests that wait for processes of their own.
 JOBS ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test check lint docs coverage bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
 
+# Everything; the continuous integration runs this.
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+	$(PYTEST)
+
+# The fast half, for the hand.
+check: lint
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+coverage: $(VENV)/.test
+	$(PYTEST) --cov=bilevelmorph --cov-report=term:skip-covered
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/layers.py
@@ -37,4 +51,4 @@ $(VENV)/.test: $(VENV)/bin/python setup.py
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output site

@@ -21,7 +21,7 @@ from bilevelmorph.io.csv import read_rows
 BASE = {"lr": 1e-3, "lr_schedule": "cosine", "lambda_weight": 1.0, "seed": 7}
 BILEVEL = {
     "bilevel": True,
-    "hypergradient": "aligned",
+    "hypergradient": "gradient-alignment",
     "outer_lr": 0.02,
     "outer_every": 2,
     "bilevel_warmup": 100,
@@ -30,8 +30,8 @@ VARIANTS = {
     "everything, weight 1 by hand": {},
     "probabilistic features": {"probabilistic": True},
     "probabilistic features, in turn": {"probabilistic": True, "alternate": 5},
-    "data step by formula alone": {"matching": ()},
-    "data step learned alone": {"analytic_steps": ()},
+    "data step in closed form only": {"matching": ()},
+    "data step learned only": {"analytic_steps": ()},
     "without the regularisation block": {"regularization": ()},
     "without integration": {"int_steps": 0},
     "weight 0.1": {"lambda_weight": 0.1},
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of 100 steps")
     options = parser.parse_args()
     out, rows = Path(options.out), {}
-    columns = ("variant", "Dice, validation", "Dice, test", "folding %, test", "s a pair", "training, s")
+    columns = ("variant", "Dice, validation", "Dice, test", "folding %, test", "s per pair", "training, s")
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for number, (name, changes) in enumerate(VARIANTS.items()):
         config = {

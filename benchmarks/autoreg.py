@@ -49,9 +49,8 @@ def by_hand(folder: Path) -> dict[str, list[str]]:
 
 def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
     """From a finished search: flags of the best random candidate and of what gradients found; seconds."""
-    from bilevelmorph.autoreg.config import SearchConfig
-
     from bilevelmorph.autoreg.run import search
+    from bilevelmorph.config import SearchConfig
 
     result = search(SearchConfig.load(folder / "config.json"), quiet=True)
     ours = {c.by_gradients: c for c in reversed(result.candidates)}  # the best of either kind

@@ -19,7 +19,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-METHODS = ("first-order", "aligned", "one-step-differences", "one-step")
+METHODS = ("first-order", "gradient-alignment", "finite-difference", "one-step")
 
 
 def parse() -> argparse.Namespace:
@@ -31,17 +31,17 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
-    """A function for the plain step, and one for the upper step of each strategy."""
+def jobs(options: argparse.Namespace, methods: tuple[str, ...]) -> dict:
+    """A function for the plain step, and one for the outer step of each method."""
     import keras
     import tensorflow as tf
-    from bilevelmorph.training.bilevel_trainer import BilevelTrainer
 
-    from bilevelmorph.bilevel import METHODS as ALL
     from bilevelmorph.datasets.phantoms import smooth_noise
     from bilevelmorph.losses.energy import Energy
     from bilevelmorph.networks import PropagationNetwork
+    from bilevelmorph.training.loss_weight_problem import LossWeightProblem
     from bilevelmorph.training.loss_weights import LossWeights
+    from bilevelmorph.training.trainer import Trainer
 
     keras.utils.set_random_seed(0)
     first, second = (smooth_noise(options.shape, 3, 1, tf.constant([0, k])) for k in (1, 2))
@@ -57,14 +57,15 @@ def jobs(options: argparse.Namespace, strategies: tuple[str, ...]) -> dict:
         analytic_steps=["argmin"],
     )
     out = {}
-    for strategy in strategies:
+    for method in methods:
         weights = LossWeights({"similarity": 1.0, "regularity": 1.0}, ["similarity"])
-        trainer = BilevelTrainer(network, Energy("ncc", 5, weights=weights))
-        trainer.compile(keras.optimizers.Adam(1e-4), strategy=ALL[strategy]())
+        problem = LossWeightProblem(weights, None, method=method)
+        trainer = Trainer(network, Energy("ncc", 5, weights=weights), [problem])
+        trainer.compile(keras.optimizers.Adam(1e-4))
         if not out:
             out["plain"] = lambda step=trainer.steps[0]: step(tf.constant(0, tf.int64), batch)
-        if strategy != "plain":
-            out[strategy] = lambda step=trainer.outer_steps["weights"]: step(
+        if method != "plain":
+            out[method] = lambda step=trainer.outer_steps["weights"]: step(
                 tf.constant(0, tf.int64), batch, batch | labels
             )
     return out

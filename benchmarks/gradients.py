@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,20 @@ def searched(folder: Path, words: Sequence[Any]) -> list[dict[str, str]]:
         words: Flags of `bilevelmorph search`, `--search-steps` among them.
     """
     if not (folder / "genotype.json").is_file():
-        from bilevelmorph.autoreg.config import SearchConfig
-
         from bilevelmorph.autoreg.run import check_all
         from bilevelmorph.autoreg.supernet import gradient_search
         from bilevelmorph.autoreg.time_budget import TimeBudget
-        from bilevelmorph.cli.search import add_arguments
+        from bilevelmorph.autoreg.trial import open_search_data
+        from bilevelmorph.cli.parsing import parse
+        from bilevelmorph.cli.search import Options
         from bilevelmorph.devices import choose_gpu, use_threads
-        from bilevelmorph.training.data import open_data
 
-        parser = argparse.ArgumentParser()
-        add_arguments(parser)
-        values = vars(parser.parse_args([*map(str, words), "--out", str(folder), "--quiet"]))
-        values.pop("quiet")
-        config = SearchConfig.from_dict(values)
+        config = parse(Options, [*map(str, words), "--out", str(folder)], "search").search
         check_all(config)
-        config = dataclasses.replace(config, bilevel=True)
-        choose_gpu(config.gpu)
-        use_threads(config.threads)
+        choose_gpu(config.device.gpu)
+        use_threads(config.device.threads)
         folder.mkdir(parents=True, exist_ok=True)
-        found = gradient_search(config, open_data(config), TimeBudget(folder / "clock.json"), 0.0, quiet=True)
+        data = open_search_data(config, labelled=True)
+        found = gradient_search(config, data, TimeBudget(folder / "clock.json"), 0.0, quiet=True)
         found.genotype.save(folder / "genotype.json")
     return read_rows(folder / "gradient" / "search.csv")

@@ -1,8 +1,8 @@
-"""Do tuned loss weights depend on where they began? And do they where the upper loss contains them?
+"""Do tuned loss weights depend on where they began? And do they if the outer loss contains them?
 
 Trains one small network from one set of weights with several starting values of
 the regularity, spread over two orders of magnitude, tuned for the Dice of
-validation pairs; then with the papers' upper objective, which contains the
+validation pairs; then with the papers' outer objective, which contains the
 weights. Draws both families of trajectories. Runs that are already there are
 not run again.
 Run: python benchmarks/self_tuning.py --data DIR --out DIR
@@ -38,8 +38,8 @@ def train_once(folder: Path, **options: object) -> Path:
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.training.run import train
 
-    config = TrainingConfig.from_dict({**NETWORK, **options, "model_dir": str(folder)})
-    if not (folder / f"{config.epochs:04d}.keras").is_file():
+    config = TrainingConfig.of(**NETWORK, **options, model_dir=str(folder))
+    if not (folder / f"{config.schedule.epochs:04d}.keras").is_file():
         train(config)
     return folder
 
@@ -54,10 +54,10 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
     parser.add_argument("--epochs", type=int, default=10, help="bilevel epochs of 100 steps")
-    parser.add_argument("--strategy", default="aligned")
+    parser.add_argument("--hypergradient", default="gradient-alignment")
     parser.add_argument("--ema", type=float, default=0.98, help="of the network's weights")
-    parser.add_argument("--upper-lr", type=float, default=0.03)
-    parser.add_argument("--upper-every", type=int, default=1)
+    parser.add_argument("--outer-lr", type=float, default=0.03)
+    parser.add_argument("--outer-every", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--only", choices=("dice", "weighted"), nargs="*", default=("dice", "weighted"))
     options = parser.parse_args()
@@ -65,10 +65,10 @@ def main() -> None:
     common = {"data": options.data, "val_pairs": 40, "val_every": 3}
     warm = train_once(out / "warm", **common, lambda_weight=1.0, lr=1e-3, epochs=options.warm_epochs)
     runs = {}
-    for upper in options.only:
+    for outer_loss in options.only:
         for start in STARTS:
-            runs[upper, start] = train_once(
-                out / f"{upper}_{start:g}",
+            runs[outer_loss, start] = train_once(
+                out / f"{outer_loss}_{start:g}",
                 **common,
                 load_weights=str(warm / f"{options.warm_epochs:04d}.keras"),
                 lambda_weight=start,
@@ -77,22 +77,22 @@ def main() -> None:
                 ema=options.ema,
                 epochs=options.epochs,
                 bilevel=True,
-                upper=upper,
-                strategy=options.strategy,
-                upper_lr=options.upper_lr,
-                upper_every=options.upper_every,
-                warmup=0,
+                outer_loss=outer_loss,
+                hypergradient=options.hypergradient,
+                outer_lr=options.outer_lr,
+                outer_every=options.outer_every,
+                bilevel_warmup=0,
                 freeze=("similarity",),
             )
     from bilevelmorph.report.trajectory_figure import trajectory_figure
 
-    titles = {"dice": "tuned for Dice", "weighted": "the papers' upper loss, weights inside"}
-    for upper in options.only:
-        tables = {f"from {s:g}": runs[upper, s] / "weights.csv" for s in STARTS}
-        trajectory_figure(out / f"{upper}.png", tables, titles[upper])
-        ends = [last(runs[upper, s])["weight_regularity"] for s in STARTS]
+    titles = {"dice": "tuned for Dice", "weighted": "the papers' outer loss, weights inside"}
+    for outer_loss in options.only:
+        tables = {f"from {s:g}": runs[outer_loss, s] / "weights.csv" for s in STARTS}
+        trajectory_figure(out / f"{outer_loss}.png", tables, titles[outer_loss])
+        ends = [last(runs[outer_loss, s])["weight_regularity"] for s in STARTS]
         print(
-            f"{titles[upper]}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}"
+            f"{titles[outer_loss]}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}"
         )
 
 

@@ -12,10 +12,8 @@ Run: python benchmarks/slopes.py --data DIR --ablation DIR --out DIR
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,21 +27,22 @@ TRAINED = {1.0: "00", 10.0: "07"}
 
 def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the upper loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
-    from bilevelmorph.bilevel import Adam
     from bilevelmorph.config import TrainingConfig
+    from bilevelmorph.training.build import make_outer_objective, make_trainer
     from bilevelmorph.training.checkpoint import restore_state
     from bilevelmorph.training.data import open_data
-    from bilevelmorph.training.run import make_trainer, prepare
+    from bilevelmorph.training.run import prepare
 
     # As a bilevel run, for the pairs and the criterion of the upper level.
     config = TrainingConfig.load(folder / "config.json")
-    config = dataclasses.replace(config, load_weights=str(folder / "0001.keras"), bilevel=True)
+    config = config.with_(load_weights=str(folder / "0001.keras"), bilevel=True)
     data = open_data(config)
     run = prepare(config, data.pairs)
-    trainer: Any = make_trainer(config, run.network, run.energy)
-    single = make_trainer(dataclasses.replace(config, bilevel=False), run.network, run.energy)
+    trainer = make_trainer(config, run.network, run.energy, data.outer_pairs)
+    single = make_trainer(config.with_(bilevel=False), run.network, run.energy)
     restore_state(folder / "0001.keras", single.state_variables)
-    adam, state = Adam.of_keras(single.optimizer, single.variables)
+    adam, state = single.inner_optimizer()
+    objective = make_outer_objective(config, run.energy)
     variables = [v.value for v in single.variables]
 
     def flat(loss: tf.Tensor, tape: tf.GradientTape) -> tf.Tensor:
@@ -61,10 +60,10 @@ def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.n
     def upper(held: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             deformation = trainer.network.deform(held["moving"], held["fixed"], training=False)
-            loss = trainer.upper(deformation, held)
+            loss = objective(deformation, held)
         return flat(loss, tape)
 
-    first = config.steps_per_epoch
+    first = config.optimization.steps_per_epoch
     below = [lower(*x).numpy() for x in data.pairs.dataset(first, first + pairs, 1)]
     above = [upper(held).numpy() for _, held in data.outer_pairs.dataset(first, first + pairs, 1)]
     lengths = adam.precondition([tf.ones_like(v) for v in variables], state)

@@ -16,7 +16,7 @@ from typing import Any
 from bilevelmorph.errors import fail
 
 
-class Registry(Mapping[str, str]):
+class Registry(Mapping[str, Any]):
     """Names of one kind of component, each with the place it is imported from on first use.
 
     Args:
@@ -32,11 +32,11 @@ class Registry(Mapping[str, str]):
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, str], aliases: Mapping[str, str] | None = None
+        self, kind: str, entries: Mapping[str, Any], aliases: Mapping[str, str] | None = None
     ) -> None:
         self.kind, self._entries, self.aliases = kind, dict(entries), dict(aliases or {})
 
-    def __getitem__(self, name: str) -> str:
+    def __getitem__(self, name: str) -> Any:
         return self._entries[self.aliases.get(name, name)]
 
     def __iter__(self) -> Iterator[str]:
@@ -44,6 +44,20 @@ class Registry(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def add(self, name: str, component: Any) -> None:
+        """Give a component of your own a name, for this process.
+
+        Args:
+            name: New, or one whose component is replaced.
+            component: ``"package.module:Name"``, or the thing itself.
+
+        >>> readers = Registry("reader", {})
+        >>> readers.add(".raw", lambda path: (np.fromfile(path).reshape(8, 8), np.eye(4)))
+        >>> list(readers)
+        ['.raw']
+        """
+        self._entries[name] = component
 
     def find(self, identifier: Any, *, imported: bool = False) -> Any:
         """What an identifier stands for.
@@ -63,7 +77,8 @@ class Registry(Mapping[str, str]):
             return identifier
         known = self.aliases.get(identifier, identifier)
         if known in self._entries:
-            return _imported(self._entries[known])
+            entry = self._entries[known]
+            return _imported(entry) if isinstance(entry, str) else entry
         if ":" not in identifier:
             names = ", ".join(self)
             raise fail(self.kind, repr(identifier), f"one of {names}, or your own as package.module:Name")
@@ -94,7 +109,7 @@ class Registry(Mapping[str, str]):
             return self.aliases.get(component, component)
         thing = component if inspect.isclass(component) or inspect.isfunction(component) else type(component)
         place = f"{thing.__module__}:{thing.__qualname__}"
-        return next((name for name, entry in self._entries.items() if entry == place), place)
+        return next((name for name, entry in self._entries.items() if entry in (place, component)), place)
 
 
 def accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:

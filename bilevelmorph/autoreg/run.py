@@ -15,6 +15,7 @@ from bilevelmorph.autoreg.time_budget import TimeBudget
 from bilevelmorph.autoreg.trial import Candidate, open_search_data, ranked
 from bilevelmorph.autoreg.tuners import is_worker, tuner_search
 from bilevelmorph.config import SearchConfig
+from bilevelmorph.config.budget_config import SEARCHERS
 from bilevelmorph.config.search_config import RESPONSE
 from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.errors import argument, fail, one_of, positive
@@ -100,6 +101,7 @@ def check_search(config: SearchConfig) -> None:
     """Refuse values of the search's own that cannot work."""
     _ = config.seconds
     budget, space, own = config.budget, config.space, config.architecture
+    one_of("searcher", budget.searcher, SEARCHERS)
     positive("trial_steps", budget.trial_steps, whole=True)
     for name in ("search_steps", "trials"):
         positive(name, getattr(budget, name), zero=True, whole=True)

@@ -66,6 +66,9 @@ def run(options: Options) -> None:
         raise fail(
             "--out", options.out, "a file in an existing folder", f"make {Path(options.out).parent} first"
         )
+    from bilevelmorph.io.volumes import add_reader
+
+    add_reader(options.registration.reader)
     pairs, labels = _pairs(options)
     moved = Path(options.save_moved) if options.save_moved else None
     if moved is not None:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from bilevelmorph.config.flags import Reader
+
 Gpu = Annotated[str, arg(aliases=("-g",), metavar="INT")]
 Affine = Literal["none", "rigid", "affine"]
 Init = Annotated[Literal["header", "centre"] | None, arg(metavar="header|centre")]
@@ -31,5 +33,7 @@ class ModelOptions:
     """Iterations that refine each pair after the model."""
     mc_samples: int = 0
     """Draws of a probabilistic model for a map of uncertainty."""
+    reader: Reader = None
+    """Your own function that reads files of an ending, as in .ending=my_module:read."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""

@@ -103,6 +103,9 @@ def run(options: Options) -> int:
         raise fail("bids", f"no {argument('out')}", f"{argument('out', 'DIR')} beside it")
     if options.out and Path(options.out).is_file():
         raise fail("out", f"the file {options.out}", "a folder")
+    from bilevelmorph.io.volumes import add_reader
+
+    add_reader(options.registration.reader)
     return _many(options) if options.batch.pairs else _one(options)
 
 

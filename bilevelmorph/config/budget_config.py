@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+Searcher = Literal["gradient", "tuner-random", "tuner-bayesian", "tuner-hyperband"]
+SEARCHERS: tuple[str, ...] = get_args(Searcher)
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class BudgetConfig:
     """Folder for everything that a search leaves behind."""
     budget: str = "2h"
     """Time in all, such as 45m or 2h; the same command goes on from there."""
-    searcher: Literal["gradient", "tuner-random", "tuner-bayesian", "tuner-hyperband"] = "gradient"
+    searcher: Searcher = "gradient"
     """Gradients (and as much time for random candidates beside them), or Keras Tuner's."""
     trial_steps: int = 200
     """Training steps of a candidate before it is scored."""

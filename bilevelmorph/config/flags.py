@@ -16,6 +16,7 @@ from tyro.conf import arg
 
 File = Annotated[str | None, arg(metavar="FILE")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
+Reader = Annotated[str | None, arg(metavar=".END=MODULE:NAME")]
 
 
 def _parsed(tokens: list[str]) -> tuple[tuple[int, ...], ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from bilevelmorph.config.flags import File
+from bilevelmorph.config.flags import File, Reader
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,5 @@ class ScanConfig:
     """Scan that is always the fixed one."""
     multichannel: bool = False
     """The last axis of every scan holds channels."""
+    reader: Reader = None
+    """Your own function that reads files of an ending, as in .ending=my_module:read."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from bilevelmorph.config.flags import Reader
+
 
 @dataclass(frozen=True)
 class ScanFolderConfig:
@@ -20,5 +22,7 @@ class ScanFolderConfig:
     """Folder with a dataset.json (Decathlon, Learn2Reg)."""
     multichannel: bool = False
     """The last axis of every scan holds channels."""
+    reader: Reader = None
+    """Your own function that reads files of an ending, as in .ending=my_module:read."""
     val_pairs: int = 20
     """Validation pairs that candidates are scored on."""

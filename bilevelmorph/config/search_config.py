@@ -101,7 +101,11 @@ class SearchConfig(Table):
         0.01
         """
         return TrainingConfig(
-            scans=ScanConfig(folder=self.scans.folder, multichannel=self.scans.multichannel),
+            scans=ScanConfig(
+                folder=self.scans.folder,
+                multichannel=self.scans.multichannel,
+                reader=self.scans.reader,
+            ),
             preprocessing=self.preprocessing,
             augmentation=self.augmentation,
             validation=ValidationConfig(val_pairs=self.scans.val_pairs),

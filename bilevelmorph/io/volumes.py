@@ -12,8 +12,8 @@ import numpy as np
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
+from bilevelmorph.registry import READERS, accepted
 
-READABLE = (".nii", ".nii.gz", ".mgz", ".mgh", ".npy", ".npz")
 WRITABLE = (".nii", ".nii.gz", ".npz")
 
 
@@ -84,23 +84,20 @@ def load_channels(path: str | Path) -> list[Volume]:
 
 
 def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray, Any]:
-    ending = one_of(f"ending of {path}", suffix(path), READABLE)
+    ending = one_of(f"ending of {path}", suffix(path), READERS)
     if not path.is_file():
         raise fail(str(path), "no such file", "an image file")
     if path.stat().st_size == 0:
         raise fail(str(path), "an empty file", "an image file")
-    header: Any = None
+    read = READERS.find(ending)
     try:
-        if ending in (".npy", ".npz"):
-            data, affine = _read_numpy(path, kind, key)
-        else:
-            image: Any = nib.load(path)
-            data, affine, header = np.asanyarray(image.dataobj), image.affine, image.header
+        data, affine, *rest = read(path, **accepted(read, {"kind": kind, "key": key}))
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise fail(str(path), f"a file that cannot be read ({reason})", f"a whole {ending} file") from error
+    header = rest[0] if rest else None
     if data.dtype.fields is not None:
         raise fail(str(path), "colour voxels (RGB)", "one number a voxel", "convert it to grey")
     if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
@@ -110,7 +107,38 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
     return data, np.asarray(affine, float), header
 
 
-def _read_numpy(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray]:
+def add_reader(reader: str | None) -> None:
+    """Read files of an ending by a function of your own, in this process.
+
+    Args:
+        reader: ``".ending=package.module:function"``; the function takes a path and gives
+            voxels ``[*S]`` and their ``[4, 4]`` affine in RAS millimetres. None for nothing.
+
+    Raises:
+        InputError: Another form, or no such function.
+    """
+    if not reader:
+        return
+    ending, equals, place = reader.partition("=")
+    if not equals or not ending.startswith("."):
+        raise fail("reader", reader, "one such as .ending=my_module:read")
+    READERS.add(ending.lower(), READERS.find(place))
+
+
+def read_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Voxels, affine and header of a file that nibabel reads."""
+    image: Any = nib.load(path)
+    return np.asanyarray(image.dataobj), image.affine, image.header
+
+
+def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels and affine of npy or npz; an npz keeps images as `vol`, label maps as `seg`.
+
+    Args:
+        path: Of the file.
+        kind: ``"image"`` or ``"labels"``.
+        key: Array of an npz, where it is another.
+    """
     content = np.load(path, allow_pickle=False)
     if isinstance(content, np.ndarray):
         return content, np.eye(4)

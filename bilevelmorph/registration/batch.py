@@ -21,6 +21,7 @@ from bilevelmorph.errors import InputError, argument, fail, positive
 from bilevelmorph.io.bids import BidsName, bids_names
 from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import read_json, write_json
+from bilevelmorph.io.volumes import add_reader
 from bilevelmorph.models.bundled import find_model
 
 # In flight for each worker: one at work, one waiting; the rest of a batch takes no memory.
@@ -229,6 +230,7 @@ def register_job(settings: dict[str, Any], job: dict[str, Any]) -> str:
     if Path(job["report"]).is_file():
         return ""
     try:
+        add_reader(settings.get("reader"))
         _register(settings, job)
     except InputError as error:
         return str(error)

@@ -12,7 +12,7 @@ from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.datasets.pair_dataset import PairDataset
 from bilevelmorph.datasets.pairs import Pair, Subject, read_csv, read_labels, read_list, with_labels
 from bilevelmorph.errors import argument, fail
-from bilevelmorph.io.volumes import holds
+from bilevelmorph.io.volumes import add_reader, holds
 from bilevelmorph.registry import OUTER_OBJECTIVES
 from bilevelmorph.training.validation import Validation
 
@@ -47,6 +47,7 @@ def open_data(config: TrainingConfig) -> TrainingData:
     Raises:
         InputError: They are not there, or lack what the run needs.
     """
+    add_reader(config.scans.reader)
     if config.scans.synthetic:
         from bilevelmorph.datasets.synthetic import SyntheticPairDataset
 

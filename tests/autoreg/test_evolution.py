@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bilevelmorph.autoreg.config import SearchConfig
 
-from bilevelmorph.autoreg.evolution import BEYOND, SPREAD, beside, crossed, proposed
+from bilevelmorph.autoreg.evolution import BEYOND, SPREAD, crossover, mutate, propose
 from bilevelmorph.autoreg.search_space import start
 from bilevelmorph.autoreg.supernet import SupernetResult, below_target
 from bilevelmorph.autoreg.trial import Candidate, ranked
+from bilevelmorph.config import SearchConfig
 from bilevelmorph.errors import InputError
 from bilevelmorph.networks import AutoRegNetwork, Genotype
 
@@ -27,7 +27,7 @@ def network():
     found.build()
     found.encoder.cells[0].choices[0].alpha.assign(np.log([0.1, 0.2, 0.7]))
     found.stages[0].gate.logits.assign([np.log(0.25 / 0.75)])
-    found.stages[2].again.logits.assign([0.0, DECIDED])
+    found.stages[2].repeat.logits.assign([0.0, DECIDED])
     return found
 
 
@@ -49,7 +49,7 @@ def test_every_part_of_a_cross_is_of_one_of_the_two_and_it_can_be_built(network,
     random = np.random.default_rng(seed)
     for _ in range(40):
         first, second = network.genotype(random), network.genotype(random)
-        made = crossed(first, second, random)
+        made = crossover(first, second, random)
         assert set(made.deformation) in (set(first.deformation), set(second.deformation))
         for part in ("features", "deformation", "filters", "steps"):
             for scale, cell in getattr(made, part).items():
@@ -61,7 +61,7 @@ def test_every_part_of_a_cross_is_of_one_of_the_two_and_it_can_be_built(network,
 def test_a_cross_keeps_the_share_that_it_is_told():
     one, other = (Genotype.uniform(n, (8, 4, 2), 1) for n in ("conv1", "conv3"))
     random = np.random.default_rng(1)
-    cells = [c for _ in range(200) for c in crossed(one, other, random, 0.8).features.values()]
+    cells = [c for _ in range(200) for c in crossover(one, other, random, 0.8).features.values()]
     assert np.mean([c == ("conv1",) for c in cells]) == pytest.approx(0.8, abs=0.05)
 
 
@@ -70,7 +70,7 @@ def test_a_cross_keeps_the_share_that_it_is_told():
 )
 def test_loss_weights_go_on_beyond_the_best_until_something_there_was_worse(tried, way):
     random = np.random.default_rng(0)
-    logs = np.log([beside(1.0, tried, random) for _ in range(400)])
+    logs = np.log([mutate(1.0, tried, random) for _ in range(400)])
     assert logs.mean() == pytest.approx(way * BEYOND, abs=0.08)
     assert logs.std() == pytest.approx(SPREAD, abs=0.05)
 
@@ -86,8 +86,8 @@ def test_loss_weights_and_networks_are_tried_in_turn(network):
         ("gradient-given", found.genotype, given),
     ]
     for number in range(9):
-        name, genotype, weights = proposed(config, found, given, tried)
-        assert (name, genotype, weights) == proposed(config, found, given, tried)
+        name, genotype, weights = propose(config, found, given, tried)
+        assert (name, genotype, weights) == propose(config, found, given, tried)
         best = ranked(tried)[0] if tried else None
         assert name not in [c.name for c in tried]
         if number < 3:
@@ -110,7 +110,7 @@ def test_loss_weights_that_stay_leave_the_time_to_networks(network):
     given = {"similarity": 1.0, "regularity": 1.0}
     found, tried = SupernetResult(network.genotype(), given, network), list[Candidate]()
     for _ in range(6):
-        name, genotype, weights = proposed(config, found, given, tried)
+        name, genotype, weights = propose(config, found, given, tried)
         assert weights == given
         tried.append(Candidate(name, genotype, weights, 0.5, 1.0, 1.0))
     assert len({str(c.genotype.to_dict()) for c in tried}) == 6
@@ -127,12 +127,12 @@ def test_what_takes_too_long_does_not_win():
 
 def test_a_target_that_no_network_reaches(monkeypatch):
     config = SearchConfig.of(data="scans", scales=(2,), operations=OPERATIONS, filters=(4,), int_steps=1)
-    data = SimpleNamespace(source=SimpleNamespace(shape=(16, 16), channels=1))
+    data = SimpleNamespace(pairs=SimpleNamespace(shape=(16, 16), channels=1))
     costs = {(2, name): 1.0 for name in (*OPERATIONS, "stage")}
     monkeypatch.setattr("bilevelmorph.autoreg.supernet.network_ms", lambda *_: 9.0)
     # Two feature cells, a stage and its cell of a layer each are known: 4 of the 9.
-    config = SearchConfig.of(**{**vars(config), "target_ms": 7.0})
+    config = config.with_(target_ms=7.0)
     assert below_target(config, data, costs) == pytest.approx(2.0)
-    config = SearchConfig.of(**{**vars(config), "target_ms": 5.0})
+    config = config.with_(target_ms=5.0)
     with pytest.raises(InputError, match=r"target_ms: got 5, 5 of which .* beside its cells"):
         below_target(config, data, costs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -11,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bilevelmorph.autoreg.config import SearchConfig
-from bilevelmorph.training.search_trainer import SearchTrainer
 from scans import TINY_SEARCH
 
-from bilevelmorph.autoreg import gradient
+from bilevelmorph.autoreg import supernet
 from bilevelmorph.autoreg.run import search
 from bilevelmorph.autoreg.supernet import gradient_search
 from bilevelmorph.autoreg.time_budget import TimeBudget
+from bilevelmorph.autoreg.trial import open_search_data
 from bilevelmorph.cli.main import main
+from bilevelmorph.config import SearchConfig
 from bilevelmorph.errors import InputError
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.models import load_model
 from bilevelmorph.networks import AutoRegNetwork, Genotype
 from bilevelmorph.report.search_page import train_command, write_search_page
-from bilevelmorph.training.data import open_data
+from bilevelmorph.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 SMALL = {**TINY_SEARCH, "steps_per_epoch": 6, "search_steps": 18, "trial_steps": 6, "trials": 2}
@@ -35,13 +34,13 @@ SMALL = {**TINY_SEARCH, "steps_per_epoch": 6, "search_steps": 18, "trial_steps":
 @pytest.fixture(scope="module")
 def found(scans, tmp_path_factory):
     """A small search by gradients, done; its configuration and result."""
-    config = SearchConfig.of(data=str(scans), model_dir=str(tmp_path_factory.mktemp("found")), **SMALL)
+    config = SearchConfig.of(data=str(scans), out=str(tmp_path_factory.mktemp("found")), **SMALL)
     return config, search(config, quiet=True)
 
 
 def test_what_a_search_leaves(found, scans):
     config, result = found
-    folder = config.model_dir
+    folder = config.budget.out
     names = sorted(c.name for c in result.candidates)
     ours = ["gradient", "gradient-drawn-1", "gradient-given", "gradient-start"]
     assert names == [*ours, "trial 0", "trial 1"]
@@ -71,17 +70,17 @@ def test_the_page_says_what_won(found):
 
 def test_a_search_that_is_done_is_not_done_again(found, scans):
     config, result = found
-    trained = Path(config.model_dir, "gradient", "0003.keras")
+    trained = Path(config.budget.out, "gradient", "0003.keras")
     before = trained.read_bytes()
     assert search(config, quiet=True).candidates == result.candidates
     assert trained.read_bytes() == before
     with pytest.raises(InputError, match=r"layers: got 2, where .* has 1"):
-        search(dataclasses.replace(config, layers=2), quiet=True)
+        search(config.with_(layers=2), quiet=True)
 
 
 def test_what_is_drawn_depends_on_the_seed_and_what_was_tried_before_alone(found):
     config, result = found
-    trials = Path(config.model_dir, "gradient", "trials")
+    trials = Path(config.budget.out, "gradient", "trials")
     assert sorted(p.name for p in trials.iterdir()) == ["0.json", "1.json", "2.json", "3.json"]
     last = trials / "3.json"
     kept = read_json(last, "")
@@ -99,39 +98,39 @@ def test_what_is_drawn_depends_on_the_seed_and_what_was_tried_before_alone(found
 
 def test_the_same_seed_gives_the_same_genotype_even_when_stopped_between(found, scans, tmp_path, monkeypatch):
     config, _ = found
-    mine = dataclasses.replace(config, model_dir=str(tmp_path))
-    data = open_data(dataclasses.replace(mine, bilevel=True))
-    kept = gradient._Pace.on_epoch_end
+    mine = config.with_(out=str(tmp_path))
+    data = open_search_data(mine, labelled=True)
+    kept = supernet._Schedule.on_epoch_end
 
     def killed(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
         kept(self, epoch, logs)
 
-    monkeypatch.setattr(gradient._Pace, "on_epoch_end", killed)
+    monkeypatch.setattr(supernet._Schedule, "on_epoch_end", killed)
     with pytest.raises(KeyboardInterrupt):
         gradient_search(mine, data, TimeBudget(tmp_path / "clock.json"), 60, quiet=True)
     monkeypatch.undo()
     there = gradient_search(mine, data, TimeBudget(tmp_path / "clock.json"), 60, quiet=True)
-    whole = load_model(f"{config.model_dir}/gradient/0003.keras")
+    whole = load_model(f"{config.budget.out}/gradient/0003.keras")
     for a, b in zip(there.network.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert there.genotype == whole.genotype()
     assert read_rows(tmp_path / "gradient" / "search.csv") == read_rows(
-        f"{config.model_dir}/gradient/search.csv"
+        f"{config.budget.out}/gradient/search.csv"
     )
 
 
 def test_time_decides_and_too_little_is_refused(scans, tmp_path, monkeypatch):
-    options = {**SMALL, "search_steps": 0, "data": str(scans), "model_dir": str(tmp_path)}
-    config = SearchConfig.of(**options, bilevel=True)
-    data = open_data(config)
-    monkeypatch.setattr(SearchTrainer, "pace", lambda *_: 10.0)
+    options = {**SMALL, "search_steps": 0, "data": str(scans), "out": str(tmp_path)}
+    config = SearchConfig.of(**options)
+    data = open_search_data(config, labelled=True)
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda *_: 10.0)
     with pytest.raises(InputError, match=r"budget: got 10m, .* expected 60 s for an epoch at least"):
         gradient_search(config, data, TimeBudget(tmp_path / "clock.json"), 30, quiet=True)
     assert not list(tmp_path.rglob("*.keras"))
     # A plan of very many epochs, which the clock ends after the first: that one takes longer than a second.
-    monkeypatch.setattr(SearchTrainer, "pace", lambda *_: 1e-6)
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda *_: 1e-6)
     gradient_search(config, data, TimeBudget(tmp_path / "other.json"), 1, quiet=True)
     assert read_json(tmp_path / "gradient" / "plan.json", "")["epochs"] == 1
     assert [r["epoch"] for r in read_rows(tmp_path / "gradient" / "search.csv")] == ["1"]
@@ -149,7 +148,7 @@ def test_without_labels_the_search_says_so_and_goes_on(scans, tmp_path, capsys):
     del content["labels"]
     (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     options = {**SMALL, "searcher": "tuner-random", "trials": 1}
-    result = search(SearchConfig.of(data=str(folder), model_dir=str(tmp_path / "out"), **options))
+    result = search(SearchConfig.of(data=str(folder), out=str(tmp_path / "out"), **options))
     assert not result.labelled
     assert result.candidates[0].score < 0 or np.isfinite(result.candidates[0].score)
     said = capsys.readouterr().out
@@ -160,13 +159,15 @@ def test_without_labels_the_search_says_so_and_goes_on(scans, tmp_path, capsys):
 
 def test_the_winner_is_trained_by_its_file(found, scans, tmp_path):
     config, result = found
-    line = shlex.split(train_command(dataclasses.replace(config, stage_weights=(0.3, 0.1))))
+    line = shlex.split(train_command(config.with_(stage_weights=(0.3, 0.1)), result.candidates[0].genotype))
     run = ["--epochs", "1", "--steps-per-epoch", "2", "--int-steps", "2", "--quiet", "--gpu", "-1"]
     assert main([*line[1:], *run, "--model-dir", str(tmp_path)]) == 0
     network = load_model(str(tmp_path / "0001.keras"))
     assert isinstance(network, AutoRegNetwork)
     assert network.genotype() == result.candidates[0].genotype
-    weights = {"similarity_2": 0.3, "similarity_4": 0.1, **result.candidates[0].weights}
+    stages = {2: 0.3, 4: 0.1}
+    weights = {f"similarity_{s}": w if s in network.scales else 0.0 for s, w in stages.items()}
+    weights |= result.candidates[0].weights
     assert network.objective["weights"] == pytest.approx(weights)
 
 

@@ -8,11 +8,12 @@ from itertools import product
 
 import keras_tuner as kt
 import pytest
-from bilevelmorph.autoreg.config import SearchConfig, check_search
 
 from bilevelmorph.autoreg.latency import expected_ms, network_ms, operation_costs
+from bilevelmorph.autoreg.run import check_search
 from bilevelmorph.autoreg.search_space import draw_genotype, draw_weights
 from bilevelmorph.autoreg.time_budget import TimeBudget
+from bilevelmorph.config import SearchConfig
 from bilevelmorph.errors import InputError
 from bilevelmorph.networks import AutoRegNetwork, Genotype
 
@@ -29,19 +30,19 @@ def test_budgets(text, seconds):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("budget", "soon", "--budget: got 'soon'"),
-        ("budget", "0h", "--budget: got 0.0"),
-        ("budget", "-2h", "--budget"),
-        ("searcher", "luck", "--searcher: got 'luck'"),
-        ("scales", (8, 2), "--scales: got 8 2"),
+        ("budget", "soon", "budget: got 'soon'"),
+        ("budget", "0h", "budget: got 0.0"),
+        ("budget", "-2h", "budget"),
+        ("searcher", "luck", "searcher: got 'luck'"),
+        ("scales", (8, 2), "scales: got 8 2"),
         ("operations", ("conv3",), "two or more"),
-        ("layers", 0, "--layers"),
-        ("filters", (16, 0), "--filters"),
-        ("steps", (0,), "--steps"),
-        ("latency_weight", -1.0, "--latency-weight"),
-        ("temperature", 0.0, "--temperature"),
-        ("warmup_share", 1.0, "--warmup-share"),
-        ("data", None, "--data"),
+        ("layers", 0, "layers"),
+        ("filters", (16, 0), "filters"),
+        ("steps", (0,), "steps"),
+        ("latency_weight", -1.0, "latency_weight"),
+        ("temperature", 0.0, "temperature"),
+        ("warmup_share", 1.0, "warmup_share"),
+        ("data", None, "data"),
     ],
 )
 def test_what_cannot_be_searched(option, value, message):
@@ -65,7 +66,7 @@ def test_every_draw_is_a_genotype():
         assert weights["similarity"] == 1.0
         drawn.append(genotype)
     assert {len(g.deformation) for g in drawn} == {1, 2, 3}
-    assert {n for g in drawn for cell in g.features.values() for n in cell} == set(config.operations)
+    assert {n for g in drawn for cell in g.features.values() for n in cell} == set(config.space.operations)
     assert {(g.filters[2], g.filters[4]) for g in drawn if 4 in g.filters} == set(product((4, 8), repeat=2))
     assert {g.steps[2] for g in drawn} == {1, 2, 3}
     assert {len(cell) for g in drawn for cell in g.deformation.values()} == {1, 2}

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 
+import keras_tuner as kt
 import pytest
-from bilevelmorph.autoreg.config import SearchConfig
 from processes import free_ports
 from scans import TINY_SEARCH
 
-from bilevelmorph.autoreg import tuners
+from bilevelmorph.autoreg import budgeted_tuner
+from bilevelmorph.autoreg.budgeted_tuner import budgeted_oracle
 from bilevelmorph.autoreg.run import search
+from bilevelmorph.autoreg.time_budget import TimeBudget
 from bilevelmorph.autoreg.trial_worker import TrialWorker
 from bilevelmorph.autoreg.tuners import await_chief
+from bilevelmorph.config import SearchConfig
 from bilevelmorph.errors import InputError
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.networks import Genotype
@@ -43,37 +46,30 @@ def test_the_other_searchers(scans, tmp_path, searcher):
     # Hyperband has brackets, not a number of trials: there the time ends it, after one at least.
     budget = "1s" if searcher == "tuner-hyperband" else "10m"
     options = {**SMALL, "searcher": searcher, "trials": 2, "budget": budget}
-    result = search(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **options), quiet=True)
+    result = search(SearchConfig.of(data=str(scans), out=str(tmp_path), **options), quiet=True)
     assert len(result.candidates) == (1 if searcher == "tuner-hyperband" else 2)
     assert all(0 < c.score <= 1 and c.ms > 0 for c in result.candidates)
 
 
 def test_a_file_that_is_not_written_to_its_end_leaves_the_one_before(tmp_path, monkeypatch):
     """Keras Tuner's own way would leave an empty one."""
+    budget = TimeBudget(tmp_path / "clock.json")
+    options = {"objective": kt.Objective("score", "max"), "max_trials": 3}
+    oracle = budgeted_oracle(kt.oracles.RandomSearchOracle, budget, "tuner-random", 60.0, **options)
+    oracle._set_project_dir(str(tmp_path), "tuner-random")
+    oracle.save()
+    path = tmp_path / "tuner-random" / "oracle.json"
+    before = path.read_bytes()
+    assert json.loads(before)["ongoing_trials"] == {}
 
-    class Full:
-        def __init__(self, path, mode):
-            self.path, self.mode = path, mode
+    def full(*_, **__):
+        raise OSError("no space left on device")
 
-        def __enter__(self):
-            self.stream = open(self.path, self.mode, encoding="utf-8")
-            return self
-
-        def write(self, text):
-            raise OSError("no space left on device")
-
-        def __exit__(self, *_):
-            self.stream.close()
-
-    path = tmp_path / "oracle.json"
-    with tuners._whole_files():
-        tuners.kt_utils.save_json(str(path), {"trials": 1})
-        with monkeypatch.context() as patch:
-            patch.setattr(tuners.kt_utils.backend.io, "File", Full)
-            with pytest.raises(OSError, match="no space"):
-                tuners.kt_utils.save_json(str(path), {"trials": 2})
-        assert tuners.kt_utils.load_json(str(path)) == {"trials": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["oracle.json"]
+    monkeypatch.setattr(budgeted_tuner.json, "dumps", full)
+    with pytest.raises(OSError, match="no space"):
+        oracle.save()
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["oracle.json"]
 
 
 def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
@@ -141,7 +137,7 @@ def test_a_worker_without_its_chief(monkeypatch, variables, message):
 def test_gradients_are_for_one_process(scans, tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     with pytest.raises(InputError, match="one of Keras Tuner's"):
-        search(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **SMALL), quiet=True)
+        search(SearchConfig.of(data=str(scans), out=str(tmp_path), **SMALL), quiet=True)
 
 
 def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
@@ -154,7 +150,7 @@ def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
         children.append(self._child.pid)
 
     monkeypatch.setattr(TrialWorker, "_renew", renewed)
-    options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "model_dir": str(tmp_path)}
+    options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "out": str(tmp_path)}
     search(SearchConfig.of(**options, trials=1), quiet=True)
     before = rss()
     search(SearchConfig.of(**options, trials=3), quiet=True)
@@ -172,7 +168,7 @@ def rss():
 
 
 def test_a_trial_whose_process_dies_is_a_failed_trial(scans, tmp_path):
-    train = TrialWorker(SearchConfig.of(data=str(scans), model_dir=str(tmp_path), **SMALL))
+    train = TrialWorker(SearchConfig.of(data=str(scans), out=str(tmp_path), **SMALL), labelled=True)
     train._renew()
     train._child.kill()
     with pytest.raises(RuntimeError, match="died"):

@@ -21,11 +21,11 @@ def folder(scans, tmp_path):
 
 def test_pairs_that_are_named_are_drawn(folder):
     table = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    drawn = {open_data(TrainingConfig.of(data=str(folder))).source.draw(k).moving.name for k in range(40)}
+    drawn = {open_data(TrainingConfig.of(data=str(folder))).pairs.draw(k).moving.name for k in range(40)}
     assert drawn == {"0.npz", "1.npz", "2.npz", "3.npz"}
     table["registration_train"] = [{"moving": "3.npz", "fixed": "0.npz"}]
     (folder / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
-    source = open_data(TrainingConfig.of(data=str(folder))).source
+    source = open_data(TrainingConfig.of(data=str(folder))).pairs
     pairs = {(p.moving.name, p.fixed.name) for p in map(source.draw, range(9))}
     assert pairs == {("3.npz", "0.npz")}
 
@@ -39,7 +39,7 @@ def test_an_atlas_may_hold_its_label_map(folder, labelled, monkeypatch):
     np.savez(folder / "atlas.npz", **arrays)
     np.save(folder / "values.npy", [1])
     (folder / "list.txt").write_text("0.npz\n1.npz\n", encoding="utf-8")
-    config = TrainingConfig(
+    config = TrainingConfig.of(
         img_list=str(folder / "list.txt"),
         img_prefix=f"{folder}/imagesTr/",
         seg_prefix=f"{folder}/labelsTr/",

@@ -10,6 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from scans import TINY
 
 from bilevelmorph.config import TrainingConfig
@@ -131,8 +132,8 @@ def test_diverging_run_names_the_term_and_keeps_its_checkpoint(runs, start):
     shutil.copytree(runs[1], folder)
     before = {p.name: p.read_bytes() for p in folder.glob("000*")}
     before_config = TrainingConfig.load(folder / "config.json")
-    kind = "vxm use_probs" if before_config.use_probs else "propagation"
-    kind = "probabilistic features" if before_config.probabilistic else kind
+    kind = "vxm use_probs" if before_config.network.use_probs else "propagation"
+    kind = "probabilistic features" if before_config.network.probabilistic else kind
     options = {**NETWORKS[kind], "lr": 1e30, "clip_norm": 0.0}
     with pytest.raises(InputError) as caught:
         start(folder, epochs=4, resume=True, **options)
@@ -143,7 +144,7 @@ def test_diverging_run_names_the_term_and_keeps_its_checkpoint(runs, start):
     # The first step with the new rate is still good, that of the deformation too where they take turns.
     assert int(found[2]) in ((7, 8, 9) if kind == "probabilistic features" else (7, 8))
     assert found[3] == "3"
-    assert "lower --lr than 1e+30" in message
+    assert "lower lr than 1e+30" in message
     assert "\n" not in message
     assert {p.name: p.read_bytes() for p in folder.glob("000*")} == before
     assert len(rows(folder)) == 2
@@ -175,13 +176,20 @@ def test_validation_scores_the_start_as_it_is(scans):
 
 def test_configuration_round_trip(tmp_path, runs):
     config = TrainingConfig.load(runs[0] / "config.json")
-    assert config.epochs == 4
-    assert config.lr == (1e-2 if config.use_probs else 1e-3)
+    assert config.schedule.epochs == 4
+    assert config.optimization.lr == (1e-2 if config.network.use_probs else 1e-3)
     config.save(tmp_path / "config.json")
     assert TrainingConfig.load(tmp_path / "config.json") == config
     odd = TrainingConfig.of(encoder=((), (1, 2)), shape=(3, 4), stage_weights=(0.5,), descriptor="mind")
     odd.save(tmp_path / "odd.json")
     assert TrainingConfig.load(tmp_path / "odd.json") == odd
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(dataclasses.asdict(odd)), encoding="utf-8")
+    assert TrainingConfig.load(tmp_path / "odd.yaml") == odd
+    # Version 0.1 wrote one table for everything, under the names of its flags.
+    (tmp_path / "old.json").write_text(
+        json.dumps({"lr": 0.1, "upper": "dice", "guides": []}), encoding="utf-8"
+    )
+    assert TrainingConfig.load(tmp_path / "old.json").optimization.lr == 0.1
     values = {**dataclasses.asdict(odd), "epoch": 3}
     (tmp_path / "unknown.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(InputError, match=r"unknown\.json: got unknown key epoch"):
