@@ -67,6 +67,7 @@ setup(
         "tqdm>=4.66",
         "pooch>=1.8",
         "tyro>=1.0,<2",
+        "typeguard>=4.4",
         "PyYAML>=6",
     ],
     extras_require={

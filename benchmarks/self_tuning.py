@@ -92,7 +92,8 @@ def main() -> None:
         trajectory_figure(out / f"{outer_loss}.png", tables, titles[outer_loss])
         ends = [last(runs[outer_loss, s])["weight_regularity"] for s in STARTS]
         print(
-            f"{titles[outer_loss]}: ends {', '.join(f'{e:.3g}' for e in ends)}; ratio {max(ends) / min(ends):.2f}"
+            f"{titles[outer_loss]}: ends {', '.join(f'{e:.3g}' for e in ends)}; "
+            f"ratio {max(ends) / min(ends):.2f}"
         )
 
 

@@ -1,11 +1,11 @@
-"""The documents: Python blocks run, command lines have flags that exist, links lead somewhere."""
+"""The documents: code runs, commands and names exist, links lead somewhere, the site builds."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,18 +16,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scans import write_scans
 from scipy.ndimage import gaussian_filter
 
+import bilevelmorph as bm
 from bilevelmorph.cli.main import COMMANDS, command_module, main
-from bilevelmorph.data.volume import Volume
+from bilevelmorph.cli.parsing import parse
+from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config.codec import from_dict
 from bilevelmorph.datasets.decathlon import DecathlonDataset
-from bilevelmorph.io.volumes import load_volume, save_volume
 from bilevelmorph.networks import PropagationNetwork
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "models").glob("*/card.md")),
 ]
@@ -62,7 +66,7 @@ def files(tmp_path_factory):
     network.save(folder / "small.keras")
     for seed, name in enumerate("ab"):
         data = gaussian_filter(np.random.default_rng(seed).random((24, 26, 22)), 2)
-        save_volume(folder / f"{name}.nii.gz", Volume(data.astype(np.float32), np.eye(4)))
+        bm.save_volume(folder / f"{name}.nii.gz", bm.Volume(data.astype(np.float32), np.eye(4)))
     pair = [
         "--moving",
         folder / "a.nii.gz",
@@ -106,13 +110,47 @@ def test_python_runs(text, files, monkeypatch, request):
 def test_command_lines_are_understood(line):
     words = shlex.split(line, comments=True)[1:]
     assert words[0] in COMMANDS
-    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
-    command_module(words[0]).add_arguments(parser)
-    _, unknown = parser.parse_known_args(words[1:])
-    assert not unknown
+    assert parse(command_module(words[0]).Options, words[1:], words[0])
 
 
-RUN = ("README.md", "docs/files.md-1", "docs/first.md")
+def names():
+    """Every dotted name below `bilevelmorph`, and below `bm`, which is what the documents call it."""
+    found = set()
+    for page in PAGES:
+        for name in re.findall(r"\b(?:bilevelmorph|bm)(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8")):
+            found.add(name)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", names())
+def test_names_are_there(name):
+    """Walked as a reader's `import bilevelmorph as bm` would, modules imported on the way."""
+    thing = bm
+    place = "bilevelmorph"
+    for part in name.split(".")[1:]:
+        place = f"{place}.{part}"
+        thing = getattr(thing, part, None) or importlib.import_module(place)
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_configurations_are_understood(text):
+    table = yaml.safe_load(text)
+    config = from_dict(TrainingConfig, table, "document")
+    assert config != TrainingConfig()
+    assert config.with_() == config
+
+
+def test_the_site_builds(tmp_path):
+    """Strictly: a link, an anchor or a name of the API that leads nowhere is an error."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api" / "registration.html").read_text(encoding="utf-8")
+    assert "bilevelmorph.registration.registrar.Registrar" in page
+
+
+RUN = ("README.md", "docs/files.md-1", "docs/quickstart.md")
 SHORT = ["--epochs", "1", "--steps-per-epoch", "1", "--gpu", "-1"]
 
 
@@ -128,9 +166,9 @@ def place(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     for name in ("a.nii.gz", "b.nii.gz", "warp.nii.gz"):
         shutil.copy(files / name, folder / name)
-    grid = load_volume(folder / "a.nii.gz")
+    grid = bm.load_volume(folder / "a.nii.gz")
     labels = (grid.data > np.median(grid.data)).astype(np.uint8)
-    save_volume(folder / "a_labels.nii.gz", Volume(labels, grid.affine, "labels"))
+    bm.save_volume(folder / "a_labels.nii.gz", bm.Volume(labels, grid.affine, "labels"))
     (folder / "fixed.csv").write_text("x,y,z\n-10,-9,8\n", encoding="utf-8")
     (folder / "cohort.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n", encoding="utf-8")
     (folder / "runs").mkdir()

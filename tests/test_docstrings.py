@@ -38,19 +38,3 @@ def test_public_classes_show_themselves(name):
     for key, thing in vars(importlib.import_module(name)).items():
         if inspect.isclass(thing) and thing.__module__ == name and not key.startswith("_"):
             assert ">>>" in (thing.__doc__ or ""), f"{name}.{key} has no example"
-
-
-def test_imports_run_downward():
-    """From checks up to the command line, nothing imports what stands above it."""
-    order = ["checks", "devices", "vxm", "ops", "bilevel", "metrics", "volumes", "config"]
-    order += ["layers", "networks", "losses", "training", "search", "inference", "report", "cli"]
-    root = Path(bilevelmorph.__file__).parent
-    for path in root.rglob("*.py"):
-        part = path.relative_to(root).parts[0].removesuffix(".py")
-        if part == "__init__":
-            continue
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if line.lstrip().startswith("from bilevelmorph.") and len(words) > 1:
-                target = words[1].split(".")[1]
-                assert order.index(target) <= order.index(part), f"{path}: {line.strip()}"

@@ -58,8 +58,8 @@ def run(options: Options) -> None:
     positive("lr", options.lr)
     positive("multiplier", options.multiplier)
     positive("lambda_weight", options.lambda_weight, zero=True)
-    positive("int-steps", options.int_steps, zero=True, whole=True)
-    positive("int-downsize", options.int_downsize, whole=True)
+    positive("int_steps", options.int_steps, zero=True, whole=True)
+    positive("int_downsize", options.int_downsize, whole=True)
     from bilevelmorph.io.volumes import load_volume
     from bilevelmorph.registration.output_paths import OutputPaths
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
+import typing
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import tyro
 
-from bilevelmorph.config.codec import from_dict, read_table
-from bilevelmorph.config.flags import leaves
+from bilevelmorph.config.codec import Table
 
 T = TypeVar("T")
 
@@ -32,8 +32,6 @@ RENAMED = {
     "--warm-up": "--serving-warmup",
 }
 _STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-# The frame that tyro draws around what it says.
-_FRAME = re.compile(r"^[│╭╰─╮╯ ]+|[│╭╰─╮╯ ]+$")
 
 
 def parse(options: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
@@ -97,20 +95,25 @@ def _present(words: Sequence[str], prog: str) -> list[str]:
 
 def _from_file(options: type[T], words: Sequence[str]) -> Any:
     """Defaults from the file of ``--config``, where the command takes one."""
-    if not any(name == "config" for _, _, name in leaves(options)):
-        return tyro.MISSING_NONPROP
     given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"]
     given += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    return from_dict(options, read_table(given[-1]), given[-1]) if given else tyro.MISSING_NONPROP
+    hints = typing.get_type_hints(options)
+    parts = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Table)}
+    if not given or "config_file" not in hints:
+        return tyro.MISSING_NONPROP
+    return options(**{name: configuration.load(given[-1]) for name, configuration in parts.items()})
 
 
 def _in_one_line(text: str) -> str:
-    """What tyro says is wrong, up to its first rule, without the frame."""
-    lines = []
-    for line in text.splitlines():
-        bare = _FRAME.sub("", line)
-        if set(line.strip(" │")) == {"─"} or line.startswith("╰"):
-            break
-        if bare and not line.startswith("╭"):
-            lines.append(bare)
-    return " ".join(" ".join(lines).split()).rstrip(".")
+    """What tyro says is wrong: the lines below its title, up to the next rule, without the frame."""
+    lines = [line.strip(" │") for line in text.splitlines()][1:]
+    if lines and _is_rule(lines[0]):  # below the title where the terminal has no Unicode
+        lines = lines[1:]
+    said = [line.strip() for line in takewhile(lambda line: not _is_rule(line), lines) if line.strip()]
+    if said and said[0].startswith("Missing from"):
+        return "required: " + ", ".join(line.split()[0] for line in said if line.startswith("--"))
+    return " ".join(" ".join(said).split()).rstrip(".")
+
+
+def _is_rule(line: str) -> bool:
+    return line.startswith("╰") or set(line.strip()) in ({"─"}, {"-"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bilevelmorph.config.flags import leaves
+from bilevelmorph.config.values import checked
 from bilevelmorph.errors import fail
 from bilevelmorph.io.json import read_json, write_json
 
@@ -44,17 +45,17 @@ def from_dict(
         base: By default the configuration's defaults.
 
     Raises:
-        InputError: An entry that the configuration does not have.
+        InputError: An entry that the configuration does not have, or a value of another type.
 
     >>> from bilevelmorph.config import TrainingConfig
     >>> config = from_dict(TrainingConfig, {"network": {"enc": [8, 8]}, "lr": 0.01})
     >>> config.network.enc, config.optimization.lr
     ((8, 8), 0.01)
     """
-    known: dict[str, tuple[str, str]] = {}
-    for part, field, name in leaves(cls):
-        known[name] = known[field.name] = (part, field.name)
-    parts = {part for part, _ in known.values()}
+    known: dict[str, tuple[str, str, Any]] = {}
+    for part, field, hint, name in leaves(cls):
+        known[name] = known[field.name] = (part, field.name, hint)
+    parts = {part for part, _, _ in known.values()}
     parts |= {".".join(p.split(".")[:k]) for p in parts for k in range(1, p.count(".") + 1)}
     changes: dict[str, dict[str, Any]] = {}
 
@@ -67,8 +68,8 @@ def from_dict(
             name = RENAMED.get(key, key) if key not in known else key
             if name not in known:
                 raise fail(what, f"unknown key {key}", f"a key of {cls.__name__}")
-            place, target = known[name]
-            changes.setdefault(place, {})[target] = _frozen(value)
+            place, target, hint = known[name]
+            changes.setdefault(place, {})[target] = checked(value, hint, key)
 
     visit(values, "")
     return _replaced(cls() if base is None else base, changes, "")
@@ -82,10 +83,6 @@ def _replaced(config: Any, changes: Mapping[str, Mapping[str, Any]], inside: str
         if dataclasses.is_dataclass(value):
             own[field.name] = _replaced(value, changes, f"{inside}.{field.name}" if inside else field.name)
     return dataclasses.replace(config, **own)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 class Table:
@@ -118,7 +115,7 @@ class Table:
     def flat(self) -> dict[str, Any]:
         """Every value by its argument."""
         found = {}
-        for part, field, name in leaves(type(self)):
+        for part, field, _, name in leaves(type(self)):
             place: Any = self
             for step in filter(None, part.split(".")):
                 place = getattr(place, step)

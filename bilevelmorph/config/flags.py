@@ -39,29 +39,29 @@ Widths = Annotated[
 ]
 
 
-def leaves(cls: Any) -> Iterator[tuple[str, dataclasses.Field[Any], str]]:
+def leaves(cls: Any) -> Iterator[tuple[str, dataclasses.Field[Any], Any, str]]:
     """Every field of a configuration and of those within it.
 
     Args:
         cls: A dataclass.
 
     Yields:
-        Name of the part that holds it (empty for the configuration itself), field,
-        and the argument that its flag stands for.
+        Name of the part that holds it (empty for the configuration itself), field, its
+        type, and the argument that its flag stands for.
 
     >>> from bilevelmorph.config import OptimizationConfig
-    >>> [argument for _, _, argument in leaves(OptimizationConfig)][:2]
+    >>> [argument for *_, argument in leaves(OptimizationConfig)][:2]
     ['batch_size', 'steps_per_epoch']
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
-            for part, inner, name in leaves(hint):
-                yield (f"{field.name}.{part}" if part else field.name), inner, name
+            for part, inner, kind, name in leaves(hint):
+                yield (f"{field.name}.{part}" if part else field.name), inner, kind, name
         else:
             named = [m.name for m in getattr(hint, "__metadata__", ()) if getattr(m, "name", None)]
-            yield "", field, (named[0] if named else field.name).replace("-", "_")
+            yield "", field, hint, (named[0] if named else field.name).replace("-", "_")
 
 
 def flags_of(cls: Any) -> dict[str, str]:
@@ -72,6 +72,6 @@ def flags_of(cls: Any) -> dict[str, str]:
     '--lambda'
     """
     found = {}
-    for _, field, name in leaves(cls):
+    for _, field, _, name in leaves(cls):
         found[field.name] = found[name] = "--" + name.replace("_", "-")
     return found

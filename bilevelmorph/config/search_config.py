@@ -124,8 +124,8 @@ class SearchConfig(Table):
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote, now or in version 0.1, when a search had every field of a training run."""
         content = read_table(path)
-        own = {key for _, f, name in leaves(cls) for key in (f.name, name)}
-        training = {key for _, f, name in leaves(TrainingConfig) for key in (f.name, name)}
+        own = {key for _, f, _, name in leaves(cls) for key in (f.name, name)}
+        training = {key for _, f, _, name in leaves(TrainingConfig) for key in (f.name, name)}
         former = {"network", "bilevel", "upper", "upper_features", "upper_part", "warmup", "guides"}
         if "operations" in content:  # flat
             content["out"] = content.pop("model_dir", "search")

@@ -32,7 +32,8 @@ def train(
         config: Of the run; the defaults, where it is None.
         quiet: No progress bars.
         options: Values beside the configuration, named as the flags of `bilevelmorph train`:
-            ``train(data="scans", network="propagation", image_loss="ncc")``.
+            ``train(data="scans", network="propagation", image_loss="ncc")``. Components may
+            also be given as classes or functions.
 
     Returns:
         The trained network.

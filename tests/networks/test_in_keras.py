@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 from processes import free_ports
 
+from bilevelmorph.devices import using_xla  # noqa: F401  for the processes
 from bilevelmorph.losses import LocalNCC
 from bilevelmorph.networks import AutoRegNetwork, Genotype, IdentityNetwork, PropagationNetwork, VxmDense
-from bilevelmorph.ops import xla  # noqa: F401  for the processes
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 

@@ -51,7 +51,7 @@ def test_an_atlas_may_hold_its_label_map(folder, labelled, monkeypatch):
         with pytest.raises(InputError, match=r"no label map for .*atlas\.npz"):
             open_data(config)
         return
-    source = open_data(config).source
+    source = open_data(config).pairs
     pair = source.draw(0)
     assert pair.fixed.name == "atlas.npz"
     assert source.labels(pair.fixed).any()
