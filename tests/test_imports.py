@@ -1,12 +1,16 @@
-"""Imports run downward, and the front door is light."""
+"""Imports run downward; the front door is light, and says the types of what it leads to."""
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
+import nibabel
 import pytest
+import SimpleITK
 
 import bilevelmorph
 
@@ -46,3 +50,37 @@ def test_no_tensorflow_until_it_is_used(statement):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Registrer'"):
         _ = bilevelmorph.Registrer  # type: ignore[attr-defined]
+
+
+def public_signatures():
+    """Every function and method that the front door leads to, with its types."""
+    for name in bilevelmorph.__all__:
+        thing = getattr(bilevelmorph, name)
+        if inspect.isfunction(thing):
+            yield pytest.param(thing, id=name)
+        elif inspect.isclass(thing):
+            for key, method in inspect.getmembers(thing, inspect.isroutine):
+                ours = (getattr(method, "__module__", None) or "").startswith("bilevelmorph")
+                if ours and (not key.startswith("_") or key in ("__init__", "__call__")):
+                    yield pytest.param(method, id=f"{name}.{key}")
+
+
+def holds_any(hint):
+    return hint is Any or any(holds_any(part) for part in get_args(hint))
+
+
+@pytest.mark.parametrize("function", public_signatures())
+def test_public_types_are_said(function):
+    names = {  # which modules import for the type checker alone
+        "SimpleITK": SimpleITK,
+        "sitk": SimpleITK,
+        "nib": nibabel,
+        "RegistrationNetwork": bilevelmorph.networks.RegistrationNetwork,
+        "SpatialHeader": nibabel.spatialimages.SpatialHeader,
+    }
+    hints = get_type_hints(function, localns=names)
+    for parameter in [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]:
+        assert parameter in hints, f"{parameter} has no type"
+        assert not holds_any(hints[parameter]), f"{parameter}: {hints[parameter]}"
+    if function.__name__ != "__init__":
+        assert not holds_any(hints["return"])

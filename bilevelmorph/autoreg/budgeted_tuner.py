@@ -30,7 +30,7 @@ def budgeted_oracle(
         options: Of the class.
     """
 
-    class Budgeted(base):  # type: ignore[misc, valid-type]
+    class Budgeted(base):
         def populate_space(self, trial_id: str) -> dict[str, Any]:
             budget.save()
             done = [t.metrics.get_best_value("seconds") for t in self.trials.values() if is_done(t)]

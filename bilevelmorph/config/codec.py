@@ -95,11 +95,11 @@ class Table:
     """
 
     @classmethod
-    def of(cls, **values: Any) -> typing.Self:
+    def of(cls, **values: object) -> typing.Self:
         """The defaults with other values, named as the flags are."""
         return from_dict(cls, values, "argument")
 
-    def with_(self, **values: Any) -> typing.Self:
+    def with_(self, **values: object) -> typing.Self:
         """The same with other values, named as the flags are."""
         return from_dict(type(self), values, "argument", self)
 
@@ -112,7 +112,7 @@ class Table:
         """
         return from_dict(cls, read_table(path), str(path))
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, object]:
         """Every value by its argument."""
         found = {}
         for part, field, _, name in leaves(type(self)):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bilevelmorph.errors import fail, one_of
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialHeader
 
 KINDS = ("image", "labels")
 
@@ -44,7 +47,7 @@ class Volume:
     affine: np.ndarray
     kind: str = "image"
     name: str = "volume"
-    header: Any = field(default=None, repr=False, compare=False)
+    header: SpatialHeader | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import InputError, fail, one_of
@@ -30,7 +31,7 @@ class DecathlonDataset:
     """
 
     root: Path
-    content: dict
+    content: dict[str, Any]
 
     @classmethod
     def open(cls, root: str | Path) -> DecathlonDataset:
