@@ -110,10 +110,10 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.shape}")
     print(f"plain step {1000 * plain:.0f} ms, {rises['plain']:.0f} MiB")
     for name in METHODS:
-        upper = float(np.median(seconds[name]))
-        ratio, room = (plain + upper) / plain, rises[name] / rises["plain"]
+        outer = float(np.median(seconds[name]))
+        ratio, room = (plain + outer) / plain, rises[name] / rises["plain"]
         print(
-            f"{name:<22} bilevel step {1000 * (plain + upper):.0f} ms, {ratio:.2f} times; memory {room:.2f}"
+            f"{name:<22} bilevel step {1000 * (plain + outer):.0f} ms, {ratio:.2f} times; memory {room:.2f}"
         )
 
 

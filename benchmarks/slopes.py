@@ -2,9 +2,9 @@
 
 Networks that `ablation.py` trained with weight 1 and weight 10 are trained a little
 further, and stay where their moving average is. There, for single pairs, the gradient of
-the upper loss and that of the weighted regularity are taken; their products are what the
+the outer loss and that of the weighted regularity are taken; their products are what the
 logarithm of the weight is moved by. Every validation pair meets every training pair, so
-that the mean is known well; the spread of single products says how many calls an upper
+that the mean is known well; the spread of single products says how many calls an outer
 step has to average over. With Adam's preconditioner in between, or without.
 Run: python benchmarks/slopes.py --data DIR --ablation DIR --out DIR
 """
@@ -26,14 +26,14 @@ TRAINED = {1.0: "00", 10.0: "07"}
 
 
 def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the upper loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
+    """Of the outer loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.training.build import make_outer_objective, make_trainer
     from bilevelmorph.training.checkpoint import restore_state
     from bilevelmorph.training.data import open_data
     from bilevelmorph.training.run import prepare
 
-    # As a bilevel run, for the pairs and the criterion of the upper level.
+    # As a bilevel run, for the pairs and the criterion of the outer level.
     config = TrainingConfig.load(folder / "config.json")
     config = config.with_(load_weights=str(folder / "0001.keras"), bilevel=True)
     data = open_data(config)
@@ -50,22 +50,22 @@ def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.n
         return tf.concat([tf.reshape(g, [-1]) for g in found], 0)
 
     @tf.function
-    def lower(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def inner(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         batch = trainer.prepare(step, batch)
         with tf.GradientTape() as tape:
             loss = weight * trainer.objective(batch)[1]["regularity"]
         return flat(loss, tape)
 
     @tf.function
-    def upper(held: dict[str, tf.Tensor]) -> tf.Tensor:
+    def outer(held: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             deformation = trainer.network.deform(held["moving"], held["fixed"], training=False)
             loss = objective(deformation, held)
         return flat(loss, tape)
 
     first = config.optimization.steps_per_epoch
-    below = [lower(*x).numpy() for x in data.pairs.dataset(first, first + pairs, 1)]
-    above = [upper(held).numpy() for _, held in data.outer_pairs.dataset(first, first + pairs, 1)]
+    below = [inner(*x).numpy() for x in data.pairs.dataset(first, first + pairs, 1)]
+    above = [outer(held).numpy() for _, held in data.outer_pairs.dataset(first, first + pairs, 1)]
     lengths = adam.precondition([tf.ones_like(v) for v in variables], state)
     return np.array(above), np.array(below), np.concatenate([np.ravel(x) for x in lengths])
 
@@ -95,11 +95,11 @@ def main() -> None:
         above, below, lengths = gradients(run, weight, options.pairs)
         for step, scale in (("gradient descent", 1.0), ("Adam", lengths)):
             products = -(above * scale) @ below.T
-            by_upper, by_lower = products.mean(1), products.mean(0)
-            error = np.sqrt((by_upper.var() + by_lower.var()) / options.pairs)
+            by_outer, by_inner = products.mean(1), products.mean(0)
+            error = np.sqrt((by_outer.var() + by_inner.var()) / options.pairs)
             mean = products.mean()
             way = "up" if mean < 0 else "down"
-            single, averaged = abs(mean) / products.std(), abs(mean) / by_lower.std()
+            single, averaged = abs(mean) / products.std(), abs(mean) / by_inner.std()
             print(f"| {weight:g} | {step} | {mean / error:.1f} | {way} | {single:.2f} | {averaged:.2f} |")
 
 

@@ -59,7 +59,7 @@ class TwiceTheDirectTerm(HypergradientMethod):
     """Twice the direct derivative; right for nothing."""
 
     def __call__(self, problem):
-        loss, _, direct = problem.upper_gradients()
+        loss, _, direct = problem.outer_gradients()
         return finished([2 * g for g in direct], loss, 1)
 
 

@@ -1,4 +1,4 @@
-"""Candidates beside the best so far: other loss weights, and cells drawn from what was learned, in turn."""
+"""Candidates near the best so far: other loss weights and cells sampled from what was learned, in turn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.networks.genotype import Genotype
 
 PART = "trial"
-# What the gradients found, what one would begin with by hand, and the first with the weights of the second.
+# What the gradients found; what one would start from by hand; the first with the second's loss weights.
 FIRST = ("gradient", "gradient-start", "gradient-given")
-# Of its parts, what a candidate has of the best so far; the rest is drawn anew.
+# Share of its cells that a candidate inherits from the best so far; the others are sampled.
 KEPT = 0.5
-# Of the logarithms of its loss weights around those of the best so far, a standard deviation.
+# Standard deviation of the logarithms of its loss weights around those of the best so far.
 SPREAD = 0.4
-# How far beyond the best, in logarithms, where no candidate was tried on that side of it.
+# Step beyond the best, in logarithms, where no candidate was tried on that side of it.
 BEYOND = 1.1
-# Draws after which a network that was tried is tried again.
+# Samples after which a network that was tried before is accepted.
 TRIES = 20
 
 
@@ -43,15 +43,16 @@ def evolve(
     progress: Progress,
     labelled: bool,
 ) -> list[Candidate]:
-    """Train what the gradients found, then what is drawn from their distribution, until time is up.
+    """Train what the gradients found, then what is sampled from their distribution, until time is up.
 
-    The likeliest network is tried with the loss weights found, then `space.start` with
-    those given, and what was found with those given: a network of all operations that has
+    The likeliest network is tried with the loss weights found, then `search_space.start`
+    with those given, then the likeliest network with those given: a supernet that has
     learned little may ask for larger kernels and more regularity than are good in the end.
-    Then in turn: the best network so far with other loss weights, beyond its own where
-    these are the largest or smallest of all that were tried, else around them; and with
-    its loss weights a network that has some parts of it and the others drawn by what was
-    learned, and channels from `filters`, of which gradients know nothing.
+    After that, two moves alternate. One keeps the best network so far and changes its loss
+    weights: beyond its own where these are the largest or smallest of all that were tried,
+    else around them. The other keeps its loss weights and half of its cells, samples the
+    other cells by the probabilities learned, and the channels, of which gradients know
+    nothing, from `filters`.
 
     Args:
         config: Of the search.
@@ -59,7 +60,7 @@ def evolve(
         given: Loss weights of the start, by name.
         budget: Counts the time under ``"trial"``.
         seconds: To be used; `trials`, where given, decides instead. Two are trained at least.
-        progress: Is told of every candidate.
+        progress: Reports every candidate.
         labelled: Candidates are scored by Dice.
 
     Returns:
@@ -121,14 +122,14 @@ def propose(
     name = f"{FIRST[0]}-drawn-{number - count + 1}"
     best = ranked(tried, config.architecture.target_ms)[0]
     random = np.random.default_rng([config.device.seed, number])
-    # One thing at a time: half of a network drawn anew would hide what other weights do.
+    # One thing at a time: half of a network sampled anew would hide what other weights do.
     if moved and (number - count) % 2 == 0:
         tuned = {n: mutate(best.weights[n], [c.weights[n] for c in tried], random) for n in moved}
         return name, best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
     for _ in range(TRIES):
-        drawn = found.network.genotype(random)
-        filters = {s: int(random.choice(config.space.filters)) for s in drawn.filters}
-        genotype = crossover(best.genotype, dataclasses.replace(drawn, filters=filters), random)
+        sampled = found.network.genotype(random)
+        filters = {s: int(random.choice(config.space.filters)) for s in sampled.filters}
+        genotype = crossover(best.genotype, dataclasses.replace(sampled, filters=filters), random)
         if genotype not in [c.genotype for c in tried]:
             break
     return name, genotype, {n: float(w) for n, w in best.weights.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bilevelmorph.autoreg.evolution import PART as DRAWN
+from bilevelmorph.autoreg.evolution import PART as EVOLVED
 from bilevelmorph.autoreg.evolution import evolve
 from bilevelmorph.autoreg.progress import Progress
 from bilevelmorph.autoreg.supernet import gradient_search
@@ -90,7 +90,7 @@ def search(config: SearchConfig | None = None, quiet: bool = False, **options: o
     if is_worker():
         return None
     candidates = ranked(candidates, config.architecture.target_ms)
-    parts = ("gradient", DRAWN, config.budget.searcher, RANDOM)
+    parts = ("gradient", EVOLVED, config.budget.searcher, RANDOM)
     used = {part: budget.used(part) for part in dict.fromkeys(parts) if budget.used(part)}
     result = SearchResult(candidates, labelled, used)
     _write(result, folder)
@@ -148,7 +148,7 @@ def _by_gradients(
     folder: Path,
     progress: Progress,
 ) -> list[Candidate]:
-    """What gradients find and what is drawn from it, and as much time for random candidates."""
+    """What gradients find and what evolves from it, then random candidates for as much time."""
     progress.say("1/3  network of all operations: loss weights, architecture and weights together")
     found = gradient_search(config, data, budget, SHARE * config.seconds, progress.quiet)
     progress.say("2/3  what it learned, trained as networks by themselves")
@@ -158,12 +158,12 @@ def _by_gradients(
     # With search_steps and trials the numbers decide, not how fast the machine is.
     seconds = config.seconds
     if not (config.budget.search_steps and config.budget.trials):
-        seconds = budget.used("gradient") + budget.used(DRAWN)
+        seconds = budget.used("gradient") + budget.used(EVOLVED)
     return [*ours, *tuner_search(config, data, labelled, budget, seconds, RANDOM, folder, progress)]
 
 
 def _labelled(config: SearchConfig) -> bool:
-    """Whether every validation pair has the labels that the upper level asks for."""
+    """Whether every validation pair has the labels that the outer loss needs."""
     folder = DecathlonDataset.open(str(config.scans.folder))
     pairs = folder.pairs("val")[: config.scans.val_pairs]
     if not pairs:

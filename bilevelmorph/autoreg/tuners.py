@@ -88,7 +88,7 @@ def tuner_search(
         seconds: To be used.
         kind: ``"tuner-random"``, ``"tuner-bayesian"`` or ``"tuner-hyperband"``.
         folder: Where Keras Tuner keeps its trials.
-        progress: Is told of every candidate.
+        progress: Reports every candidate.
 
     Returns:
         All candidates, the best first; of a worker none.

@@ -20,7 +20,7 @@ from bilevelmorph.errors import positive
 class ConjugateGradient(HypergradientMethod):
     """``(H + damping I) r = grad``.
 
-    Assumes that the lower variables are at a minimum; needs nothing of the inner
+    Assumes that the inner variables are at a minimum; needs nothing of the inner
     optimiser. Stops at a direction of negative curvature and says so.
 
     Args:
@@ -42,8 +42,8 @@ class ConjugateGradient(HypergradientMethod):
         self.tolerance = positive("tolerance", tolerance)
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        loss, lower, direct = problem.upper_gradients()
-        count, target = len(lower), inner_product(lower, lower)
+        loss, inner, direct = problem.outer_gradients()
+        count, target = len(inner), inner_product(inner, inner)
         goal = tf.cast(self.tolerance, target.dtype) ** 2 * target
 
         def go_on(k: tf.Tensor, convex: tf.Tensor, size: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
@@ -64,9 +64,9 @@ class ConjugateGradient(HypergradientMethod):
             tf.constant(0),
             tf.constant(True),
             target,
-            *[tf.zeros_like(v) for v in lower],
-            *lower,
-            *lower,
+            *[tf.zeros_like(v) for v in inner],
+            *inner,
+            *inner,
         )
         k, convex, size, *parts = tf.while_loop(go_on, body, start, parallel_iterations=1)
         residual = tf.sqrt(size / tf.maximum(target, tf.cast(1e-30, target.dtype)))

@@ -16,7 +16,7 @@ from bilevelmorph.errors import positive
 class FiniteDifferenceUnroll(HypergradientMethod):
     """`OneStepUnroll` with a central difference in place of second derivatives.
 
-    Cheap where the upper variables are loss weights: their gradients at two
+    Cheap where the outer variables are loss weights: their gradients at two
     points need no pass back through the network.
 
     Args:
@@ -38,11 +38,11 @@ class FiniteDifferenceUnroll(HypergradientMethod):
 
 
 def mixed_difference(problem: BilevelProblem, vectors: Tensors, size: float) -> Tensors:
-    """``(d2 lower / d upper d lower) vectors`` by a central difference, for each upper variable.
+    """``(d2 inner / d outer d inner) vectors`` by a central difference, for each outer variable.
 
     Args:
         problem: At the present values, which are kept.
-        vectors: One for each lower variable.
+        vectors: One for each inner variable.
         size: Joint Euclidean distance of each of the two points from the middle.
     """
     before, length = problem.values(), norm(vectors)
@@ -51,8 +51,8 @@ def mixed_difference(problem: BilevelProblem, vectors: Tensors, size: float) -> 
     for sign in (1.0, -1.0):
         problem.assign(added(before, vectors, sign * step))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(problem.upper_variables)
-            loss = problem.lower_loss()
-        ends.append(tape.gradient(loss, problem.upper_variables, unconnected_gradients="zero"))
+            tape.watch(problem.outer_variables)
+            loss = problem.inner_loss()
+        ends.append(tape.gradient(loss, problem.outer_variables, unconnected_gradients="zero"))
     problem.assign(before)
     return [(a - b) / (2 * tf.cast(step, a.dtype)) for a, b in zip(*ends, strict=True)]

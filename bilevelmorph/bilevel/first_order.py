@@ -1,4 +1,4 @@
-"""The cheapest strategy: the lower problem is taken to stand still."""
+"""The cheapest method: the inner variables are treated as constants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bilevelmorph.bilevel.problem import BilevelProblem
 class FirstOrder(HypergradientMethod):
     """The direct derivative alone.
 
-    Zero where the upper loss does not contain the upper variables; useful where
+    Zero where the outer loss does not contain the outer variables; useful where
     it does, as with architecture weights.
 
     Reference: Liu et al., DARTS, ICLR 2019.
@@ -23,5 +23,5 @@ class FirstOrder(HypergradientMethod):
     """
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        loss, _, direct = problem.upper_gradients()
+        loss, _, direct = problem.outer_gradients()
         return finished(direct, loss, 1)

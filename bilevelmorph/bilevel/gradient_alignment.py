@@ -1,4 +1,4 @@
-"""One step of plain gradient descent, for the upper gradient of many calls."""
+"""One step of plain gradient descent, with the outer gradient averaged over calls."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bilevelmorph.errors import fail, positive
 
 
 class GradientAlignment(HypergradientMethod):
-    """Does what a term of the lower loss asks for lower the upper loss too? ``r = rate * mean(grad)``.
+    """Whether a descent step on each inner term also reduces the outer loss: ``r = rate * mean(grad)``.
 
-    For problems whose every call sees another batch. The upper gradient is
-    averaged over the calls, because that of one batch is noise for the most
-    part; and weights that training hardly touches, whose steps Adam makes as
-    large as any, do not drown the others: `rate` is that of the inner
-    optimiser, what else it does is left out.
+    For stochastic problems, where every call sees another batch. The outer
+    gradient is averaged over calls, because that of a single batch is mostly
+    noise. Only the learning rate of the inner optimiser enters; Adam's
+    normalisation is left out, since it makes the steps of weights with tiny
+    gradients as long as any other and lets them dominate.
 
     Args:
-        memory: Calls that the mean remembers.
+        memory: Time constant of the running mean, in calls.
         size: Of the central difference, see `FiniteDifferenceUnroll`.
 
     Reference: Luketina et al., ICML 2016, for one batch at a time.
@@ -41,7 +41,7 @@ class GradientAlignment(HypergradientMethod):
             raise fail("memory", memory, "1 call or more")
 
     def build(self, variables: Sequence[tf.Variable]) -> None:
-        # A mean that begins with nothing is of a share of all; the last says of what share.
+        # The running mean starts at zero, so it is biased; the last variable counts by how much.
         kinds = [(v.shape, v.dtype.name) for v in variables]
         kinds.append(((), kinds[0][1]))
         self.variables = [
@@ -51,16 +51,16 @@ class GradientAlignment(HypergradientMethod):
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
         if not self.variables:
             with tf.init_scope():
-                self.build(problem.lower_variables)
-        loss, lower, direct = problem.upper_gradients()
+                self.build(problem.inner_variables)
+        loss, inner, direct = problem.outer_gradients()
         new = [
             v + (x - v) / self.memory
-            for v, x in zip(self.variables, [*lower, tf.ones([], lower[0].dtype)], strict=True)
+            for v, x in zip(self.variables, [*inner, tf.ones([], inner[0].dtype)], strict=True)
         ]
         # One bad batch must not spoil all that are to come.
         good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in new])
         for variable, value in zip(self.variables, new, strict=True):
             variable.assign(tf.where(good, value, variable))
-        rate = tf.cast(problem.inner.rate, new[-1].dtype) / new[-1]
+        rate = tf.cast(problem.optimizer.rate, new[-1].dtype) / new[-1]
         vectors = [tf.cast(rate, x.dtype) * x for x in new[:-1]]
         return finished(added(direct, mixed_difference(problem, vectors, self.size), -1.0), loss, 3)

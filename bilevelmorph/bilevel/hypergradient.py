@@ -1,4 +1,4 @@
-"""What a strategy returns."""
+"""What a hypergradient method returns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ MEANINGS = (
     "converged",
     "not finite",
     "not converged",
-    "negative curvature: the lower problem is not at a minimum",
+    "negative curvature: the inner problem is not at a minimum",
 )
 
 
 class Hypergradient(NamedTuple):
-    """Gradient of the upper loss with respect to the upper variables, and how far to trust it.
+    """Gradient of the outer loss with respect to the outer variables, and how far to trust it.
 
     Attributes:
-        gradients: One for each upper variable.
-        upper_loss: Where it was taken.
+        gradients: One for each outer variable.
+        outer_loss: Where it was taken.
         status: Scalar int32, an index of `MEANINGS`.
         residual: Relative error of the linear solve; 0 where there is none.
-        cost: Gradient evaluations of the lower or upper loss (a product with
+        cost: Gradient evaluations of the inner or outer loss (a product with
             second derivatives counts as two).
 
     >>> one = tf.constant(1.0)
@@ -32,7 +32,7 @@ class Hypergradient(NamedTuple):
     """
 
     gradients: list[tf.Tensor]
-    upper_loss: tf.Tensor
+    outer_loss: tf.Tensor
     status: tf.Tensor
     residual: tf.Tensor
     cost: tf.Tensor

@@ -1,8 +1,8 @@
-"""The one shape of every hypergradient.
+"""The form that all hypergradients share.
 
-All strategies compute ``direct - (d2 lower / d upper d lower) r``; what differs
-is the vector `r`, which estimates how the upper loss depends on the optimum of
-the lower problem.
+Every method computes ``direct - (d2 inner / d outer d inner) r``. They differ in
+the vector `r`, an estimate of how the outer loss depends on the optimum of the
+inner problem.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Tensors = list[tf.Tensor]
 
 
 class HypergradientMethod(ABC):
-    """A way to differentiate through the lower problem.
+    """How to differentiate the outer loss through the inner problem.
 
-    Calling it leaves the variables as they were. One that remembers something
-    from call to call keeps it in `variables`.
+    A call leaves the variables of the problem unchanged. A method that averages
+    over calls keeps its state in `variables`.
 
     >>> from bilevelmorph.bilevel import ConjugateGradient, FirstOrder
     >>> w, a = tf.Variable(3.0), tf.Variable(3.0)
@@ -35,7 +35,7 @@ class HypergradientMethod(ABC):
     variables: Sequence[Any] = ()
 
     def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most keep nothing)
-        """Make what is kept between calls, for these lower variables."""
+        """Make what is kept between calls, for these inner variables."""
 
     @abstractmethod
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
@@ -50,19 +50,19 @@ class HypergradientMethod(ABC):
 
 
 def mixed_product(problem: BilevelProblem, vectors: Tensors) -> Tensors:
-    """``(d2 lower / d upper d lower) vectors`` by nested tapes, for each upper variable."""
+    """``(d2 inner / d outer d inner) vectors`` by nested tapes, for each outer variable."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(problem.upper_variables)
-        along = inner_product(problem.lower_gradient(), vectors)
-    return tape.gradient(along, problem.upper_variables, unconnected_gradients="zero")
+        tape.watch(problem.outer_variables)
+        along = inner_product(problem.inner_gradient(), vectors)
+    return tape.gradient(along, problem.outer_variables, unconnected_gradients="zero")
 
 
 def curvature_product(problem: BilevelProblem, vectors: Tensors) -> Tensors:
-    """``(d2 lower / d lower2) vectors`` by nested tapes."""
+    """``(d2 inner / d inner2) vectors`` by nested tapes."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(problem.lower_variables)
-        along = inner_product(problem.lower_gradient(), vectors)
-    return tape.gradient(along, problem.lower_variables, unconnected_gradients="zero")
+        tape.watch(problem.inner_variables)
+        along = inner_product(problem.inner_gradient(), vectors)
+    return tape.gradient(along, problem.inner_variables, unconnected_gradients="zero")
 
 
 def inner_product(a: Tensors, b: Tensors) -> tf.Tensor:

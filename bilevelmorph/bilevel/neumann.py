@@ -20,7 +20,7 @@ from bilevelmorph.errors import positive
 class Neumann(HypergradientMethod):
     """``r = sum_k (I - P H)^k P grad``, P the step length of the inner optimiser.
 
-    Assumes that the lower variables are at a minimum and that the inner
+    Assumes that the inner variables are at a minimum and that the inner
     optimiser, left to itself, would stay there. The series converges where
     ``I - P H`` contracts; each term shrinks by its spectral radius.
 
@@ -41,21 +41,21 @@ class Neumann(HypergradientMethod):
         self.tolerance = positive("tolerance", tolerance)
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        loss, lower, direct = problem.upper_gradients()
-        count = len(lower)
+        loss, inner, direct = problem.outer_gradients()
+        count = len(inner)
 
         # What is left of the right-hand side shrinks as (I - H P)^k: it is the residual itself.
         def body(k: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
             total, left = list(parts[:count]), list(parts[count:])
-            step = problem.inner.precondition(left, problem.state)
+            step = problem.optimizer.precondition(left, problem.state)
             left = added(left, curvature_product(problem, step), -1.0)
             return (k + 1, *added(total, step), *left)
 
-        start = (tf.constant(0), *[tf.zeros_like(x) for x in lower], *lower)
+        start = (tf.constant(0), *[tf.zeros_like(x) for x in inner], *inner)
         out = tf.while_loop(lambda k, *_: k < self.terms, body, start, parallel_iterations=1)
         vectors, left = list(out[1 : 1 + count]), list(out[1 + count :])
         tiny = tf.cast(1e-30, loss.dtype)
-        residual = norm(left) / tf.maximum(tf.cast(norm(lower), loss.dtype), tiny)
+        residual = norm(left) / tf.maximum(tf.cast(norm(inner), loss.dtype), tiny)
         status = tf.where(residual <= self.tolerance, CONVERGED, NOT_CONVERGED)
         gradients = added(direct, mixed_product(problem, vectors), -1.0)
         return finished(gradients, loss, 3 + 2 * self.terms, status, residual)

@@ -10,7 +10,7 @@ from bilevelmorph.bilevel.problem import BilevelProblem, Tensors
 
 
 class OneStepUnroll(HypergradientMethod):
-    """The upper loss after one inner step, differentiated through that step by nested tapes.
+    """The outer loss after one inner step, differentiated through that step by nested tapes.
 
     Exact for the step as the inner optimiser takes it: Adam's preconditioner,
     averages and clipping included.
@@ -31,16 +31,16 @@ class OneStepUnroll(HypergradientMethod):
 def after_one_step(
     problem: BilevelProblem, product: Callable[[BilevelProblem, Tensors], Tensors]
 ) -> Hypergradient:
-    """The hypergradient of the upper loss after one step of the inner optimiser.
+    """The hypergradient of the outer loss after one step of the inner optimiser.
 
     Args:
         problem: At the present values, which are kept.
-        product: Mixed second derivatives of the lower loss times vectors.
+        product: Mixed second derivatives of the inner loss times vectors.
     """
-    before, gradients = problem.values(), problem.lower_gradient()
-    after, _ = problem.inner.update(before, gradients, problem.state)
+    before, gradients = problem.values(), problem.inner_gradient()
+    after, _ = problem.optimizer.update(before, gradients, problem.state)
     problem.assign(after)
-    loss, lower, direct = problem.upper_gradients()
+    loss, inner, direct = problem.outer_gradients()
     problem.assign(before)
-    vectors = problem.inner.step_transposed(before, gradients, problem.state, lower)
+    vectors = problem.optimizer.step_transposed(before, gradients, problem.state, inner)
     return finished(added(direct, product(problem, vectors), -1.0), loss, 4)

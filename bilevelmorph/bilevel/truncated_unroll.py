@@ -11,7 +11,7 @@ from bilevelmorph.errors import positive
 
 
 class TruncatedUnroll(HypergradientMethod):
-    """The upper loss after T inner steps, differentiated through all of them.
+    """The outer loss after T inner steps, differentiated through all of them.
 
     Only values and optimiser states are kept from the way forward; each step is
     computed again on the way back, so memory for activations is that of one step.
@@ -36,9 +36,9 @@ class TruncatedUnroll(HypergradientMethod):
         for _ in range(self.steps):
             values = problem.values()
             track.append((values, state))
-            values, state = problem.inner.update(values, problem.lower_gradient(), state)
+            values, state = problem.optimizer.update(values, problem.inner_gradient(), state)
             problem.assign(values)
-        loss, to_values, total = problem.upper_gradients()
+        loss, to_values, total = problem.outer_gradients()
         to_state = [tf.zeros_like(s) for s in state]
         for values, earlier in reversed(track):
             problem.assign(values)
@@ -53,10 +53,10 @@ class TruncatedUnroll(HypergradientMethod):
     ) -> tuple[Tensors, Tensors, Tensors]:
         """Gradients with respect to what went into a step, from those of what came out."""
         state = [tf.identity(s) for s in state]
-        sources = [list(problem.lower_variables), state, list(problem.upper_variables)]
+        sources = [list(problem.inner_variables), state, list(problem.outer_variables)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            new, new_state = problem.inner.update(problem.values(), problem.lower_gradient(), state)
+            new, new_state = problem.optimizer.update(problem.values(), problem.inner_gradient(), state)
             along = inner_product(new, to_values)
             if state:
                 along += inner_product(new_state, to_state)

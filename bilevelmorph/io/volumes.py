@@ -185,7 +185,7 @@ def _intensities(data: np.ndarray, path: str | Path) -> np.ndarray:
     data = np.ascontiguousarray(data, np.float32)
     bad = int((~np.isfinite(data)).sum())
     if bad:
-        raise fail(str(path), f"{bad} NaN or infinite voxels", "finite intensities", "mend them first")
+        raise fail(str(path), f"{bad} NaN or infinite voxels", "finite intensities", "repair them first")
     if data.min() == data.max():
         raise fail(str(path), f"a constant image (all {data.min():g})", "an image with contrast")
     return data

@@ -1,4 +1,4 @@
-"""Switches that are searched."""
+"""Switches whose state is searched."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bilevelmorph.errors import positive
 @renamed_from("Gates")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class BernoulliGate(keras.layers.Layer):
-    """Parts of a network that are there or not: drawn at random in a search, decided after it.
+    """Parts of a network that are present or absent: sampled during a search, decided after it.
 
-    A gate that only scaled what passes it would always close: what follows can
-    scale it back, so all that held-out pairs tell is that less of anything
-    generalises better. These are open or closed, so a trainer can compare both.
+    A gate that merely scaled its input would always close, because the layers
+    behind it can undo the scaling, and on held-out pairs less of anything
+    generalises better. These gates are open or closed, so both can be compared.
 
     Args:
-        count: Of gates.
-        start: Logit of the probability that each is open.
+        count: Number of gates.
+        start: Initial logit of the probability that a gate is open.
 
-    `logits` and `drawn` are not trainable weights. Input: none. Output:
+    `logits` and `sampled` are not trainable weights. Input: none. Output:
     ``[count]`` float32, ones and zeros.
 
     >>> gates = BernoulliGate(3)
@@ -43,7 +43,7 @@ class BernoulliGate(keras.layers.Layer):
         start = keras.initializers.Constant(self.start)
         options: dict[str, Any] = {"shape": (self.count,), "trainable": False, "dtype": "float32"}
         self.logits = self.add_weight(name="logits", initializer=start, **options)
-        self.drawn = self.add_weight(name="drawn", initializer="ones", **options)
+        self.sampled = self.add_weight(name="sampled", initializer="ones", **options)
         self.built = True
 
     @property
@@ -52,7 +52,7 @@ class BernoulliGate(keras.layers.Layer):
         return tf.sigmoid(tf.convert_to_tensor(self.logits))
 
     def call(self, inputs: Any = None) -> tf.Tensor:
-        return tf.convert_to_tensor(self.drawn)
+        return tf.convert_to_tensor(self.sampled)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count": self.count, "start": self.start}

@@ -23,7 +23,7 @@ def convolution(
     name: str | None = None,
     dtype: Any = None,
 ) -> keras.layers.Layer:
-    """A padded Keras convolution of the right rank, with leaky ReLU 0.2 unless told otherwise.
+    """A padded Keras convolution of the right rank, with leaky ReLU 0.2 by default.
 
     >>> convolution(2, 8, name="c").name
     'c'

@@ -1,4 +1,4 @@
-"""Channels scaled by a few numbers that a network is told."""
+"""Feature-wise modulation: channels scaled by a function of a condition."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ GAIN = 4.0
 @renamed_from("Modulation")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class FiLM(keras.layers.Layer):
-    """Channels times ``exp(gain * condition @ kernel)``; at first, and where the condition is 0, nothing.
+    """Channels times ``exp(gain * condition @ kernel)``: the identity at first, and for a condition of 0.
 
     Args:
-        conditions: How many numbers the condition has.
+        conditions: Length of the condition.
         gain: Of the exponent.
 
     Input: ``[B, *S, C]`` and ``[B, conditions]``, or one for all. Output: ``[B, *S, C]``.

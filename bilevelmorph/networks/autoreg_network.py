@@ -43,7 +43,7 @@ class AutoRegNetwork(RegistrationNetwork):
         searched: Whether there is anything to choose.
         radius: Shifts at which features are matched.
         int_steps: Squarings.
-        conditions: Numbers that the network is told, `condition`, such as loss
+        conditions: Length of `condition`, on which the network is conditioned, such as loss
             weights: what it gives then depends on them. None by default.
         steps: How often each D cell is applied, or one number for all; at most
             where that is searched.
@@ -193,7 +193,7 @@ class AutoRegNetwork(RegistrationNetwork):
         """Open and close every gate: ones and zeros, in the order of `gates`."""
         sizes = [g.count for g in self.gates]
         for gate, part in zip(self.gates, tf.split(which, sizes), strict=True):
-            gate.drawn.assign(part)
+            gate.sampled.assign(part)
 
     def decide_gates(self) -> None:
         """Open those that are open with a probability of a half or more."""
@@ -270,7 +270,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return place > 0 and self.scales[place - 1] in kept
 
     def decoded(self) -> AutoRegNetwork:
-        """The network of `genotype`, with the weights that its operations have here; told nothing."""
+        """The network of `genotype`, with the weights that its operations have here, unconditioned."""
         options = {"radius": self.radius, "int_steps": self.int_steps, "channels": self.channels}
         out = AutoRegNetwork.of(self.genotype(), self.ndims, preprocessing=self.preprocessing, **options)
         out.objective = dict(self.objective)
@@ -356,12 +356,12 @@ class AutoRegNetwork(RegistrationNetwork):
 
 
 def _opened(probability: Any, random: np.random.Generator | None) -> bool:
-    """Whether a gate is likelier open, or, drawn, open."""
+    """Whether a gate is open: the likelier state, or a sample where `random` is given."""
     return bool(float(probability) > (0.5 if random is None else random.random()))
 
 
 def _chosen(shares: Any, random: np.random.Generator | None) -> int:
-    """The likeliest of a mixture, or one drawn by the shares."""
+    """The likeliest operation of a mixture, or a sample by its probabilities."""
     chances = np.asarray(shares, float)
     return int(
         np.argmax(chances) if random is None else random.choice(len(chances), p=chances / chances.sum())

@@ -44,7 +44,7 @@ class PropagationNetwork(RegistrationNetwork):
             (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
         steps: Iterations of each stage, or one number for all.
         shared: The iterations of a stage share their weights.
-        probabilistic: Features are Gaussian, drawn in training, their means at
+        probabilistic: Features are Gaussian: sampled in training, their means at
             inference; `extra["features"]` of the deformation holds mean and log variance.
         channels, preprocessing: See `RegistrationNetwork`.
 
@@ -87,8 +87,10 @@ class PropagationNetwork(RegistrationNetwork):
         self.probabilistic = probabilistic
         self.encoder: FeatureEncoder
         if probabilistic:
-            drawn = [s for s in self.scales if self.encoder_widths[s.bit_length() - 1]]
-            self.encoder = ProbabilisticEncoder(ndims, self.encoder_widths, descriptor, drawn, name="encoder")
+            sampled = [s for s in self.scales if self.encoder_widths[s.bit_length() - 1]]
+            self.encoder = ProbabilisticEncoder(
+                ndims, self.encoder_widths, descriptor, sampled, name="encoder"
+            )
             self.noise = keras.random.SeedGenerator(0)
         else:
             self.encoder = FeatureEncoder(ndims, self.encoder_widths, descriptor, name="encoder")
@@ -178,7 +180,7 @@ class PropagationNetwork(RegistrationNetwork):
         return Deformation(full, velocities, displacements, self.int_steps, extra=extra)
 
     def _draw(self, levels: list[tf.Tensor], training: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Features of every level, by reparametrisation in training; the distributions drawn from."""
+        """Features of every level, reparametrised samples in training; and their distributions."""
         levels, distributions = list(levels), []
         for scale in self.encoder.scales:
             k = scale.bit_length() - 1

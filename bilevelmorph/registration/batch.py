@@ -126,7 +126,7 @@ def _kept(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
-    """What each worker is told of a pair, whose name is its own in every list."""
+    """What a worker needs to know of a pair; its name is unique in every list."""
     jobs: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         paths = (pair.moving.image, pair.fixed.image, pair.moving.labels, pair.fixed.labels)
@@ -260,7 +260,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
         uncertainty=bool(settings.get("mc_samples")),
         warp_format=settings.get("warp_format", "voxelmorph"),
     )
-    # Of thousands of pairs only those that want looking at are drawn.
+    # Of thousands of pairs, only the doubtful ones get a picture.
     outputs = outputs if result.warnings else dataclasses.replace(outputs, figure=None)
     outputs.write(result, segs[0])
     row = {"moving": job["moving"], "fixed": job["fixed"], **result.report}

@@ -100,20 +100,20 @@ def hypergradient_step(
     """
     batch = trainer.prepare(step, batch)
 
-    def lower() -> tf.Tensor:
+    def inner_loss() -> tf.Tensor:
         trainer.sample(step)
         return trainer.objective(batch)[0]
 
-    def upper() -> tf.Tensor:
+    def outer_loss() -> tf.Tensor:
         deformation = trainer.network.deform(outer["moving"], outer["fixed"], training=False)
         return objective(deformation, outer)
 
     if problem.method is None:
         raise ValueError(f"the outer problem {problem.name} has no hypergradient method")
-    inner, state = trainer.inner_optimizer()
-    below = [v.value for v in trainer.variables]
-    above = [v.value for v in problem.variables]
+    optimizer, state = trainer.inner_optimizer()
+    weights = [v.value for v in trainer.variables]
+    tuned = [v.value for v in problem.variables]
     with trainer.averaged():
-        result = problem.method(BilevelProblem(below, above, lower, upper, inner, state))
-    logged = problem.update(result.gradients, result.upper_loss, result.status)
+        result = problem.method(BilevelProblem(weights, tuned, inner_loss, outer_loss, optimizer, state))
+    logged = problem.update(result.gradients, result.outer_loss, result.status)
     return {**logged, "residual": result.residual}

@@ -117,7 +117,7 @@ class OuterProblem(ABC):
         return []
 
     def finish(self) -> None:  # noqa: B027
-        """Settle what was drawn at random, after the last step."""
+        """Decide what was sampled at random, after the last step."""
 
     # Schedule and bookkeeping.
 

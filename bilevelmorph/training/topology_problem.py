@@ -24,7 +24,7 @@ class TopologyProblem(OuterProblem):
     """Opens and closes the gates of a supernet: inputs of cells, stages, repetitions.
 
     Every training step draws the gates by their probabilities. A step of this problem
-    compares one gate open and closed on pairs of its own, all others as drawn, which is
+    compares one gate open and closed on pairs of its own, all others as sampled, which is
     the exact derivative with respect to its probability.
 
     Args:
@@ -70,9 +70,9 @@ class TopologyProblem(OuterProblem):
 
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
         trainer.sample(step)
-        drawn = tf.concat([g() for g in self.network.gates], 0)
+        sampled = tf.concat([g() for g in self.network.gates], 0)
         turn = (step - self.warmup) // self.every
-        which = tf.one_hot(turn % drawn.shape[0], drawn.shape[0])
+        which = tf.one_hot(turn % sampled.shape[0], sampled.shape[0])
 
         def loss(opened: tf.Tensor) -> tf.Tensor:
             self.network.open_gates(opened)
@@ -80,16 +80,16 @@ class TopologyProblem(OuterProblem):
             return self.loss.total(self.loss.terms(deformation, outer["moving"], outer["fixed"]))
 
         with trainer.averaged():
-            without, with_it = loss(drawn * (1 - which)), loss(tf.maximum(drawn, which))
+            without, with_it = loss(sampled * (1 - which)), loss(tf.maximum(sampled, which))
         values = [v.value for v in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             # One gate stands for all of them, where costs are those of all.
             chance = tf.reduce_sum(which * _probabilities(values))
-            total = drawn.shape[0] * chance * tf.stop_gradient(with_it - without)
+            total = sampled.shape[0] * chance * tf.stop_gradient(with_it - without)
             total = total + self.cost.penalty() if self.cost.weight else total
         found = finished(tape.gradient(total, values), tf.minimum(without, with_it), 2)
-        logged = self.update(found.gradients, found.upper_loss, found.status)
+        logged = self.update(found.gradients, found.outer_loss, found.status)
         kept = {name: value for name, value in logged.items() if not name.startswith("slope_")}
         return {**kept, "worth": without - with_it}
 

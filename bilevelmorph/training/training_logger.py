@@ -37,7 +37,7 @@ class TrainingLogger:
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def write_trajectory(self, rows: list[dict[str, float]]) -> None:
-        """Write `weights.csv`, one row an upper step: what an earlier part of the run left, then `rows`.
+        """Write `weights.csv`, one row an outer step: what an earlier part of the run left, then `rows`.
 
         New rows go to TensorBoard too.
         """

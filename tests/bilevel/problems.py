@@ -11,7 +11,7 @@ from bilevelmorph.bilevel import BilevelProblem, InnerOptimizer
 class Ridge:
     """Ridge regression: weights below, the logarithm of the penalty of each feature above.
 
-    lower: ``|X w - y|^2 / 2 + sum_i exp(p_i) w_i^2 / 2``; upper: ``|A w - b|^2 / 2``.
+    inner: ``|X w - y|^2 / 2 + sum_i exp(p_i) w_i^2 / 2``; outer: ``|A w - b|^2 / 2``.
     """
 
     def __init__(self, seed: int = 0, features: int = 4) -> None:
@@ -22,18 +22,18 @@ class Ridge:
 
     @property
     def curvature(self) -> np.ndarray:
-        """Hessian of the lower loss."""
+        """Hessian of the inner loss."""
         return self.x.T @ self.x + np.diag(np.exp(self.penalty))
 
     @property
     def optimum(self) -> np.ndarray:
-        """Of the lower problem."""
+        """Of the inner problem."""
         return np.linalg.solve(self.curvature, self.x.T @ self.y)
 
-    def lower_gradient(self, w: np.ndarray) -> np.ndarray:
+    def inner_gradient(self, w: np.ndarray) -> np.ndarray:
         return self.curvature @ w - self.x.T @ self.y
 
-    def upper_gradient(self, w: np.ndarray) -> np.ndarray:
+    def outer_gradient(self, w: np.ndarray) -> np.ndarray:
         return self.a.T @ (self.a @ w - self.b)
 
     def indirect(self, w: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -41,45 +41,45 @@ class Ridge:
         return -(np.exp(self.penalty)[:, None] * w * vector)[:, 0]
 
     def hypergradient(self) -> np.ndarray:
-        """At the optimum of the lower problem."""
+        """At the optimum of the inner problem."""
         w = self.optimum
-        return self.indirect(w, np.linalg.solve(self.curvature, self.upper_gradient(w)))
+        return self.indirect(w, np.linalg.solve(self.curvature, self.outer_gradient(w)))
 
-    def problem(self, inner: InnerOptimizer, at: np.ndarray | None = None) -> BilevelProblem:
-        """The same for TensorFlow, the weights at the optimum unless told otherwise."""
+    def problem(self, optimizer: InnerOptimizer, at: np.ndarray | None = None) -> BilevelProblem:
+        """The same for TensorFlow, the weights at the optimum by default."""
         x, y, a, b = (tf.constant(v) for v in (self.x, self.y, self.a, self.b))
         w = tf.Variable(self.optimum if at is None else at)
         penalty = tf.Variable(self.penalty)
 
-        def lower() -> tf.Tensor:
+        def inner_loss() -> tf.Tensor:
             ridge = tf.reduce_sum(tf.exp(penalty)[:, None] * w**2)
             return (tf.reduce_sum((x @ w - y) ** 2) + ridge) / 2
 
-        def upper() -> tf.Tensor:
+        def outer_loss() -> tf.Tensor:
             return tf.reduce_sum((a @ w - b) ** 2) / 2
 
-        return BilevelProblem([w], [penalty], lower, upper, inner)
+        return BilevelProblem([w], [penalty], inner_loss, outer_loss, optimizer)
 
 
-def curved(inner: InnerOptimizer) -> BilevelProblem:
+def curved(optimizer: InnerOptimizer) -> BilevelProblem:
     """Losses with third derivatives, several variables of several shapes, a direct term."""
     w = [tf.Variable(np.array([[0.3, -0.2], [0.5, 0.1]])), tf.Variable(np.float64(0.4))]
     a = [tf.Variable(np.array([0.2, -0.3])), tf.Variable(np.float64(0.7))]
 
-    def lower() -> tf.Tensor:
+    def inner_loss() -> tf.Tensor:
         bend = tf.reduce_sum(tf.cosh(w[0]) * tf.exp(a[0])) + tf.exp(w[1] * a[1])
         return bend + tf.reduce_sum(w[0] ** 4) + w[1] ** 2 * tf.reduce_sum(w[0]) * a[1]
 
-    def upper() -> tf.Tensor:
+    def outer_loss() -> tf.Tensor:
         return tf.reduce_sum(tf.sin(w[0] + 0.5)) * w[1] + tf.reduce_sum(a[0] ** 2) * w[1] + a[1] * w[1]
 
-    return BilevelProblem(w, a, lower, upper, inner)
+    return BilevelProblem(w, a, inner_loss, outer_loss, optimizer)
 
 
 def differences(problem: BilevelProblem, function, size: float = 1e-5) -> list[np.ndarray]:
-    """Central differences of a scalar function by every upper variable."""
+    """Central differences of a scalar function by every outer variable."""
     out = []
-    for variable in problem.upper_variables:
+    for variable in problem.outer_variables:
         before = variable.numpy()
         slope = np.zeros_like(before)
         for at in np.ndindex(before.shape):

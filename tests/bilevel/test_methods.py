@@ -24,11 +24,11 @@ every_inner = pytest.mark.parametrize("inner", INNER.values(), ids=INNER)
 
 
 def after_steps(problem: BilevelProblem, steps: int) -> float:
-    """The upper loss after inner steps from the present values, which stay."""
+    """The outer loss after inner steps from the present values, which stay."""
     before, state = problem.values(), problem.state
     for _ in range(steps):
-        problem.lower_step()
-    loss = float(problem.upper_loss())
+        problem.inner_step()
+    loss = float(problem.outer_loss())
     problem.assign(before)
     problem.state = state
     return loss
@@ -64,8 +64,8 @@ def test_one_step_of_ridge(seed, rng):
     """Away from the optimum: the derivative of one gradient step, written out."""
     ridge, rate = Ridge(seed), 0.03
     w = rng.normal(size=(4, 1))
-    after = w - rate * ridge.lower_gradient(w)
-    expected = ridge.indirect(w, rate * ridge.upper_gradient(after))
+    after = w - rate * ridge.inner_gradient(w)
+    expected = ridge.indirect(w, rate * ridge.outer_gradient(after))
     close(bilevel.OneStepUnroll()(ridge.problem(GradientDescent(rate), w)), [expected])
 
 
@@ -83,7 +83,7 @@ def test_many_steps_of_ridge_approach_the_optimum(seed):
 def test_truncated_is_the_derivative_of_the_steps(inner, steps):
     problem = curved(inner())
     for _ in range(3):  # so that averages are not those of the beginning
-        problem.lower_step()
+        problem.inner_step()
     expected = differences(problem, lambda: after_steps(problem, steps))
     close(bilevel.TruncatedUnroll(steps)(problem), expected, 1e-6)
 
@@ -92,14 +92,14 @@ def test_truncated_is_the_derivative_of_the_steps(inner, steps):
 def test_one_step_is_truncated_at_one(inner):
     problem = curved(inner())
     for _ in range(3):
-        problem.lower_step()
+        problem.inner_step()
     close(bilevel.OneStepUnroll()(problem), bilevel.TruncatedUnroll(1)(problem).gradients)
 
 
 @every_inner
 def test_differences_agree_with_nested_tapes(inner):
     problem = curved(inner())
-    problem.lower_step()
+    problem.inner_step()
     close(bilevel.FiniteDifferenceUnroll(1e-4)(problem), bilevel.OneStepUnroll()(problem).gradients, 1e-6)
 
 
@@ -111,30 +111,30 @@ def test_aligned_of_ridge(calls, rng):
     problem, aligned = ridge.problem(Adam(rate), w), bilevel.GradientAlignment(5)
     for _ in range(calls):
         result = aligned(problem)
-    close(result, [ridge.indirect(w, rate * ridge.upper_gradient(w))])
+    close(result, [ridge.indirect(w, rate * ridge.outer_gradient(w))])
 
 
 def test_aligned_averages_over_batches(rng):
-    """Of upper losses that differ from call to call, the later ones count for more."""
+    """Of outer losses that differ from call to call, the later ones count for more."""
     ridge, memory = Ridge(), 4.0
     w, shifts = rng.normal(size=(4, 1)), rng.normal(size=(9, 4, 1))
     problem, aligned = ridge.problem(GradientDescent(0.1), w), bilevel.GradientAlignment(memory)
-    plain = problem.upper_loss
+    plain = problem.outer_loss
     for shift in shifts:
-        problem.upper_loss = lambda shift=shift: plain() + tf.reduce_sum(shift * problem.lower_variables[0])
+        problem.outer_loss = lambda shift=shift: plain() + tf.reduce_sum(shift * problem.inner_variables[0])
         result = aligned(problem)
     shares = (1 - 1 / memory) ** np.arange(len(shifts))[::-1]
-    mean = np.tensordot(shares / shares.sum(), ridge.upper_gradient(w) + shifts, 1)
+    mean = np.tensordot(shares / shares.sum(), ridge.outer_gradient(w) + shifts, 1)
     close(result, [ridge.indirect(w, 0.1 * mean)])
 
 
 def test_a_bad_batch_is_reported_and_forgotten():
     problem, aligned = Ridge().problem(GradientDescent(0.1)), bilevel.GradientAlignment(4)
     expected = aligned(problem)
-    plain = problem.upper_loss
-    problem.upper_loss = lambda: plain() * np.nan
+    plain = problem.outer_loss
+    problem.outer_loss = lambda: plain() * np.nan
     assert aligned(problem).meaning == "not finite"
-    problem.upper_loss = plain
+    problem.outer_loss = plain
     close(aligned(problem), expected.gradients)
 
 
@@ -165,20 +165,20 @@ def test_conjugate_gradient_converges_at_the_theoretical_rate():
     condition = np.linalg.cond(ridge.curvature)
     problem = ridge.problem(GradientDescent(0.01))
     shrink = (np.sqrt(condition) - 1) / (np.sqrt(condition) + 1)
-    exact = np.linalg.solve(ridge.curvature, ridge.upper_gradient(ridge.optimum))
+    exact = np.linalg.solve(ridge.curvature, ridge.outer_gradient(ridge.optimum))
     energy = np.sqrt((exact * (ridge.curvature @ exact)).sum())
     for k in range(1, 6):
         residual = float(bilevel.ConjugateGradient(k, tolerance=1e-14)(problem).residual)
         # The bound is on the error in the energy norm; the residual is at most this multiple of it.
         scale = np.sqrt(np.linalg.eigvalsh(ridge.curvature).max()) * energy
-        assert residual <= 2 * shrink**k * scale / np.linalg.norm(ridge.upper_gradient(ridge.optimum))
+        assert residual <= 2 * shrink**k * scale / np.linalg.norm(ridge.outer_gradient(ridge.optimum))
     assert bilevel.ConjugateGradient(6, tolerance=1e-9)(problem).converged
 
 
 def test_damping_is_added_to_the_curvature():
     ridge = Ridge()
     w, more = ridge.optimum, ridge.curvature + 0.5 * np.eye(4)
-    expected = ridge.indirect(w, np.linalg.solve(more, ridge.upper_gradient(w)))
+    expected = ridge.indirect(w, np.linalg.solve(more, ridge.outer_gradient(w)))
     close(
         bilevel.ConjugateGradient(tolerance=1e-12, damping=0.5)(ridge.problem(GradientDescent(1.0))),
         [expected],
@@ -205,7 +205,7 @@ def test_strategies_agree_on_a_quadratic():
 
 def test_first_order_is_the_direct_part():
     problem = curved(GradientDescent(0.1))
-    close(bilevel.FirstOrder()(problem), differences(problem, lambda: float(problem.upper_loss())), 1e-8)
+    close(bilevel.FirstOrder()(problem), differences(problem, lambda: float(problem.outer_loss())), 1e-8)
 
 
 def test_preconditioned_series_has_the_same_limit():
@@ -220,9 +220,9 @@ def test_preconditioned_series_has_the_same_limit():
 @pytest.mark.parametrize("name", ALL)
 def test_variables_stay_where_they_are(name):
     problem = curved(Adam(0.1))
-    before = [v.numpy() for v in (*problem.lower_variables, *problem.upper_variables)]
+    before = [v.numpy() for v in (*problem.inner_variables, *problem.outer_variables)]
     ALL[name]()(problem)
-    for variable, value in zip((*problem.lower_variables, *problem.upper_variables), before, strict=True):
+    for variable, value in zip((*problem.inner_variables, *problem.outer_variables), before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
 
@@ -305,5 +305,5 @@ def test_bad_problems():
     w = tf.Variable(1.0)
     with pytest.raises(InputError, match="both levels"):
         BilevelProblem([w], [w], lambda: w**2, lambda: w**2)
-    with pytest.raises(InputError, match="upper_variables"):
+    with pytest.raises(InputError, match="outer_variables"):
         BilevelProblem([w], [], lambda: w**2, lambda: w**2)

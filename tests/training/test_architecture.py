@@ -148,12 +148,12 @@ def test_the_slope_of_the_weights_is_that_of_the_upper_loss(conditional):
         gate.logits.assign(20 * tf.ones_like(gate.logits))
     network.decide_gates()
 
-    def upper(at):
+    def outer(at):
         network.condition.assign([at])
         return float(weights.objective(network.deform(batch["moving"], batch["fixed"]), batch))
 
     # Very small: labels that are moved have kinks.
-    numeric = (upper(start + 0.0001) - upper(start - 0.0001)) / 0.0002
+    numeric = (outer(start + 0.0001) - outer(start - 0.0001)) / 0.0002
     network.condition.assign([start])
     found = weights.step(trainer, tf.constant(70, tf.int64), batch, batch)
     assert float(found["slope_regularity"]) == pytest.approx(abs(numeric), rel=0.01)

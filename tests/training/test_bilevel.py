@@ -126,7 +126,7 @@ def test_the_hypergradient_is_the_derivative_of_training(scans):
     state = [*trainer.network.weights, *trainer.state_variables]
     kept = [np.array(v) for v in state]
 
-    def upper_after(shift):
+    def outer_after(shift):
         for variable, value in zip(state, kept, strict=True):
             variable.assign(value)
         log = loss_weights(trainer).variables[0]
@@ -136,7 +136,7 @@ def test_the_hypergradient_is_the_derivative_of_training(scans):
         return float(trainer.problems[0].objective(deformation, held))
 
     size = 0.3
-    expected = (upper_after(size) - upper_after(-size)) / (2 * size)
+    expected = (outer_after(size) - outer_after(-size)) / (2 * size)
     for variable, value in zip(state, kept, strict=True):
         variable.assign(value)
     result = trainer.outer_steps["weights"](*batches[2], held)
@@ -184,7 +184,7 @@ def test_no_retracing_after_the_first_step(scans):
 
 
 def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
-    """Training leaves them alone, the upper level moves them, and a resumed run ends with the same bits."""
+    """Training leaves them alone, the outer level moves them, and a resumed run ends with the same bits."""
     options = {"outer_features": 2, "bilevel_warmup": 0, "epochs": 2}
     train(config(scans, tmp_path / "whole", **options), quiet=True)
     train(config(scans, tmp_path / "run", **{**options, "epochs": 1}), quiet=True)
@@ -213,7 +213,7 @@ def test_features_moved_by_the_upper_level_alone(scans, tmp_path):
 
 
 def test_the_whole_network_moved_by_both_levels(scans):
-    """Every step moves it, and the steps of the upper level go down its own objective."""
+    """Every step moves it, and the steps of the outer level go down its own objective."""
     trainer, data = make_trainer(scans, every=100, features={"every": 1, "part": "network"})
     step, batch = next(iter(data.pairs.dataset(0, 1)))
     _, held = next(iter(data.outer_pairs.dataset(0, 1)))
@@ -291,11 +291,11 @@ def test_landmarks_that_do_not_belong_together(scans, tmp_path):
 
 def test_label_free_upper_objective_sees_folding():
     image = tf.random.stateless_uniform([1, 12, 12, 1], [0, 1])
-    upper = LabelFreeObjective(5)
+    outer = LabelFreeObjective(5)
     flat = Deformation(tf.zeros([1, 12, 12, 2]), [], [])
     folded = Deformation(tf.random.stateless_normal([1, 12, 12, 2], [0, 1]) * 3, [], [])
     batch = {"moving": image, "fixed": image}
-    assert float(upper(folded, batch)) > float(upper(flat, batch)) + 1
+    assert float(outer(folded, batch)) > float(outer(flat, batch)) + 1
 
 
 def test_weights_are_positive_and_start_anywhere():

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-MENDED = ("neurite", "voxelmorph")
+REPAIRED = ("neurite", "voxelmorph")
 _MEND = "install the TensorFlow releases: pip install voxelmorph==0.2 neurite==0.2"
 
 
@@ -52,7 +52,7 @@ def _mending() -> Iterator[None]:
             delattr(holder, name)
 
 
-# What of MENDED is being imported, and "keras" behind it once registration is due.
+# What of REPAIRED is being imported, and "keras" behind it once registration is due.
 _importing: list[str] = []
 
 
@@ -93,7 +93,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in (*MENDED, "keras"):
+        if fullname not in (*REPAIRED, "keras"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
@@ -130,7 +130,7 @@ def require() -> ModuleType:
     >>> require().__version__
     '0.2'
     """
-    for name in MENDED:
+    for name in REPAIRED:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError as error:
