@@ -23,12 +23,34 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     whole_run.enter_context(shared_compilations())
     atexit.register(whole_run.close)
 
-# What takes longest begins first, so that no process is left with it at the end.
-SLOW = ("test_docs.py", "test_docstrings.py", "training", "search", "networks")
+# What trains, traces large graphs, or starts processes. It is marked, so that `make check` leaves it
+# out, and begins first, so that no process of the suite is left with it at the end.
+SLOW = (
+    "test_docs.py",
+    "test_docstrings.py",
+    "test_plugins.py",
+    "training",
+    "autoreg",
+    "networks",
+    "test_batch.py",
+    "test_voxelmorph_scripts.py",
+    "test_network_2018.py",
+    "test_export.py",
+    "test_instance_optimizer.py",
+    "test_affine.py",
+    "test_uncertainty.py",
+    "test_devices.py",
+    "test_methods.py",
+    "test_matching.py",
+    "test_import_hook.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not any(part in item.path.parts for part in SLOW))
+    for item in items:
+        if any(part in item.path.parts for part in SLOW):
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

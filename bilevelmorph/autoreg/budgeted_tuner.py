@@ -41,6 +41,14 @@ def budgeted_oracle(
         def save(self) -> None:
             _write(self._get_oracle_fname(), self.get_state())
 
+        def reload(self) -> None:
+            super().reload()
+            # A kill between the two files of a new trial leaves it on disk but not in the oracle's list.
+            for name, trial in self.trials.items():
+                if trial.status == "RUNNING" and name not in self._retry_queue:
+                    self._retry_queue.append(name)
+                    self.start_order.append(name)
+
         def _save_trial(self, trial: Any) -> None:
             _write(Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
 

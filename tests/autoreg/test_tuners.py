@@ -72,6 +72,35 @@ def test_a_file_that_is_not_written_to_its_end_leaves_the_one_before(tmp_path, m
     assert [p.name for p in path.parent.iterdir()] == ["oracle.json"]
 
 
+def test_a_trial_that_the_oracle_does_not_list_is_tried_again(tmp_path):
+    """Killed between writing a new trial and its own list."""
+
+    def oracle():
+        made = budgeted_oracle(
+            kt.oracles.RandomSearchOracle,
+            TimeBudget(tmp_path / "clock.json"),
+            "tuner-random",
+            60.0,
+            objective=kt.Objective("score", "max"),
+            max_trials=2,
+        )
+        made._set_project_dir(str(tmp_path), "tuner-random")
+        return made
+
+    first = oracle()
+    first.hyperparameters.Int("width", 1, 9)
+    first.save()
+    before = (tmp_path / "tuner-random" / "oracle.json").read_bytes()
+    trial = first.create_trial("tuner0")
+    (tmp_path / "tuner-random" / "oracle.json").write_bytes(before)
+    second = oracle()
+    second.reload()
+    again = second.create_trial("tuner0")
+    assert again.trial_id == trial.trial_id
+    assert again.hyperparameters.values == trial.hyperparameters.values
+    assert second.start_order == [trial.trial_id]
+
+
 def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
     process = start(scans, tmp_path, 3)
     folder, until = tmp_path / "tuner-random", time.monotonic() + 240

@@ -27,7 +27,7 @@ def fit(request):
     images = tf.random.stateless_uniform([6, 16, 16, 1], [0, 1])
     pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
 
-    def go(use_ema=False, ema_momentum=0.99, **options):
+    def go(use_ema=False, ema_momentum=0.99, xla="auto", **options):
         keras.utils.set_random_seed(0)
         adam = keras.optimizers.Adam(1e-2, use_ema=use_ema, ema_momentum=ema_momentum)
         network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (4,), int_steps=2)
@@ -35,10 +35,19 @@ def fit(request):
         if BILEVEL[request.param]:
             weights = LossWeights(weights, ["similarity"])
             problems.append(LossWeightProblem(weights, pairs.take(1), LabelFreeObjective(5), every=2))
-        trainer = Trainer(network, Energy("mse", weights=weights), problems).compile(adam)
+        trainer = Trainer(network, Energy("mse", weights=weights), problems).compile(adam, xla=xla)
         return network, trainer.fit(pairs, steps_per_epoch=4, **options)
 
     return go
+
+
+def test_a_whole_step_compiled_by_xla_trains_the_same(fit):
+    """As on a GPU: loss, gradients, optimizer and outer step in one program."""
+    plain, history = fit(xla="off", epochs=2)
+    compiled, again = fit(xla="step", epochs=2)
+    assert again.history["loss"] == pytest.approx(history.history["loss"], rel=1e-4)
+    for one, other in zip(compiled.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 def test_history_and_callbacks(fit, tmp_path):

@@ -93,10 +93,11 @@ def _text(name: Any) -> str:
 
 
 def _config(content: Any) -> dict[str, Any]:
-    try:
-        config = json.loads(_text(content))["config"] if content is not None else {}
-    except (ValueError, KeyError, TypeError):
+    if content is None:
         return {}
+    # Broken JSON is an error: with defaults in its place the network would be another one.
+    table = json.loads(_text(content))
+    config = table.get("config") if isinstance(table, dict) else None
     return config if isinstance(config, dict) else {}
 
 
