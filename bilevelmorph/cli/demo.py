@@ -1,4 +1,4 @@
-"""Register a pair made from the MNI152 template by a known deformation, bias, noise and another contrast."""
+"""Register a pair made from the MNI152 template with a known deformation, bias, noise and contrast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Options:
     model: str = "general"
     """Bundled model, .keras file, or VoxelMorph's .h5."""
     seed: int = 1
-    """Of the deformation, the bias field and the noise."""
+    """Random seed of the deformation, the bias field and the noise."""
     amplitude: float = 4.0
     """Strength of the deformation, in voxels of 2 mm."""
     gpu: Gpu = "0"

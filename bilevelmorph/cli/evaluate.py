@@ -1,4 +1,4 @@
-"""Score a model, or a linear alignment, over pairs with label maps."""
+"""Score a model or a linear alignment on pairs with label maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What is scored.
+    """What to score.
 
     >>> Options(data="scans").split
     'val'
@@ -27,23 +27,23 @@ class Options:
     split: Literal["val", "test"] = "val"
     """Which pairs of --data."""
     pairs: File = None
-    """Or a CSV (moving,fixed,moving_seg,fixed_seg), or VoxelMorph's list of two names a line."""
+    """CSV (moving,fixed,moving_seg,fixed_seg), or VoxelMorph's list of two names per line."""
     img_prefix: str = ""
-    """Of such a list: put before every name."""
+    """Prefix of every name in such a list."""
     img_suffix: str = ""
-    """Put after every name."""
+    """Suffix of every name in such a list."""
     seg_prefix: str = ""
-    """Put before every name for its label map."""
+    """Prefix that turns a name into that of its label map."""
     seg_suffix: str = ""
-    """Put after it."""
+    """Suffix likewise."""
     labels: File = None
-    """npy or text: the label values that count; by default all in dataset.json, or in the pair."""
+    """npy or text file of the label values to score; by default all in dataset.json, or in the pair."""
     limit: int = 0
-    """Only the first so many pairs; 0 for all."""
+    """Score only the first pairs, this many; 0 for all."""
     method: Literal["model", "affine", "rigid", "identity"] = "model"
-    """identity, rigid and affine use no model."""
+    """What to score; identity, rigid and affine use no model."""
     out: File = None
-    """CSV, one row a pair; a JSON summary is written beside it."""
+    """Where to write the scores, a CSV with one row per pair; a JSON summary is written beside it."""
     save_moved: Folder = None
     """Folder for the warped label maps."""
     quiet: bool = False
@@ -64,7 +64,7 @@ def run(options: Options) -> None:
         raise fail("out", options.out, "a name ending in .csv")
     if options.out and not Path(options.out).parent.is_dir():
         raise fail(
-            "--out", options.out, "a file in an existing folder", f"make {Path(options.out).parent} first"
+            "out", options.out, "a file in an existing folder", f"make {Path(options.out).parent} first"
         )
     from bilevelmorph.io.volumes import add_reader
 

@@ -1,4 +1,4 @@
-"""Write a model in a form that other runtimes read, normalisation and padding inside."""
+"""Export a model for other runtimes, including normalisation and padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from bilevelmorph.errors import argument, fail
 
-# Flags of one format: which, and what they are where they are not given.
+# Flags that belong to one format, with their defaults.
 OWN = {
     "shape": ("stablehlo", None),
     "precision": ("savedmodel", "float32"),
@@ -21,24 +21,24 @@ Sizes = Annotated[tuple[int, ...] | None, arg(metavar="INT ...")]
 
 @dataclass(frozen=True)
 class Options:
-    """What is exported.
+    """What to export.
 
     >>> Options("served").format
     'savedmodel'
     """
 
     out: str
-    """Folder to be written, new or empty; of onnx and stablehlo the file."""
+    """New or empty folder to write to; for onnx and stablehlo, a file."""
     model: str = "general"
     """Bundled model, .keras file, or VoxelMorph's .h5."""
     format: Literal["savedmodel", "onnx", "stablehlo"] = "savedmodel"
-    """For TensorFlow, its servers and OpenVINO; for ONNX Runtime; or for XLA."""
+    """savedmodel for TensorFlow (Serving) and OpenVINO; onnx for ONNX Runtime; stablehlo for XLA."""
     shape: Sizes = None
-    """stablehlo: sizes of the images; by default as the model was trained."""
+    """stablehlo: image size; by default as the model was trained."""
     precision: Literal["float32", "float16"] = "float32"
-    """savedmodel: of the stored weights; float16 halves the file, computation stays float32."""
+    """savedmodel: precision of the stored weights; float16 halves them, computation stays in float32."""
     serving_warmup: Sizes = None
-    """savedmodel: sizes of images that TensorFlow Serving registers before it answers anybody."""
+    """savedmodel: image size that TensorFlow Serving registers at start-up, before any request."""
 
 
 def run(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Download a public data set and lay it out for training and evaluation."""
+"""Download a public data set and prepare it for training and evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Options:
     name: tyro.conf.Positional[str]
     """hippocampus: 220 labelled MR scans of the Medical Segmentation Decathlon."""
     out: Folder = None
-    """Folder to make; by default the name."""
+    """Folder to create; by default named after the data set."""
     quiet: bool = False
     """No progress bar."""
 

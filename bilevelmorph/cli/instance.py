@@ -1,4 +1,4 @@
-"""Fit the deformation of one pair from nothing, or from a model's: VoxelMorph's train_instance."""
+"""Optimise the deformation of one pair, from zero or from a model's: VoxelMorph's train_instance."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Options:
     """
 
     moving: str
-    """Image to be moved."""
+    """Moving image."""
     fixed: str
-    """Image that stays."""
+    """Fixed image."""
     moved: str
     """Where to write the moved image (nii, nii.gz, npz)."""
     warp: File = None
     """Where to write the displacement."""
     model: Annotated[str | None, arg(metavar="MODEL")] = None
-    """Bundled model or .keras file to begin from; without one, from no displacement."""
+    """Bundled model or .keras file to start from; without one, start from zero displacement."""
     affine: Affine = "none"
     """Linear alignment first."""
     gpu: Gpu = "0"
@@ -37,19 +37,19 @@ class Options:
     steps: int = 200
     """Iterations."""
     lr: float = 5e-5
-    """Of Adam; times --multiplier it is in voxels of the velocity."""
+    """Learning rate of Adam; multiplied by --multiplier, it is in voxels of the velocity."""
     multiplier: float = 1000.0
-    """Of --lr."""
+    """Multiplier of --lr."""
     int_steps: int = 7
-    """Integration steps, without a model."""
+    """Scaling-and-squaring steps, without a model."""
     int_downsize: int = 2
-    """How much coarser the velocity is, without a model."""
+    """Factor by which the velocity is coarser than the image, without a model."""
     image_loss: str = "mse"
     """Similarity: mse, ncc, mind, nmi, or your own as package.module:Name."""
     window: int = 9
-    """Of ncc, in voxels."""
+    """Window width of ncc, in voxels."""
     lambda_weight: Annotated[float, arg(name="lambda")] = 0.01
-    """Weight of the regularity."""
+    """Weight of the regulariser."""
 
 
 def run(options: Options) -> None:

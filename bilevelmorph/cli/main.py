@@ -1,4 +1,4 @@
-"""`bilevelmorph <command>`: finds the command, turns users' mistakes into one line."""
+"""`bilevelmorph <command>`: runs the command and reports users' mistakes in one line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from types import ModuleType
 from bilevelmorph.errors import InputError
 
 COMMANDS = {
-    "register": "align one volume with another",
-    "instance": "fit one pair without a model",
+    "register": "align one image with another",
+    "instance": "optimise one pair, without training",
     "warp": "apply a displacement to an image or a label map",
     "warp-points": "apply a displacement to points",
     "train": "train a network on your scans",
-    "template": "make an unbiased template of your scans",
-    "search": "search a network for your scans, within a time budget",
+    "template": "build an unbiased template from your scans",
+    "search": "search for a network for your scans, within a time budget",
     "fetch": "download a public data set",
-    "evaluate": "score a model over pairs with label maps",
-    "export": "write a model for other runtimes",
+    "evaluate": "score a model on pairs with label maps",
+    "export": "export a model for other runtimes",
     "models": "list the bundled models, or show a model's card",
     "demo": "register a synthetic pair made from real anatomy",
 }

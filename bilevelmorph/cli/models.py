@@ -13,18 +13,18 @@ from bilevelmorph.errors import fail
 
 @dataclass(frozen=True)
 class Options:
-    """Which model.
+    """Which model to show.
 
     >>> Options().name is None
     True
     """
 
     name: Annotated[tyro.conf.Positional[str | None], arg(metavar="NAME")] = None
-    """Show this model's card."""
+    """Name of a model whose card is shown."""
 
 
 def run(options: Options) -> None:
-    """Print."""
+    """List the models, or print a card."""
     from bilevelmorph.models.bundled import DEFAULT, bundled_models
 
     models = bundled_models()

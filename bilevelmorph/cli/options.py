@@ -28,12 +28,12 @@ class ModelOptions:
     affine: Affine = "none"
     """Linear alignment before the model."""
     init: Init = None
-    """Initial placement, by headers or by the grids' centres; by default as the model was trained."""
+    """Initial placement: by the headers or by the grids' centres; by default as the model was trained."""
     instance_steps: int = 0
-    """Iterations that refine each pair after the model."""
+    """Instance optimisation: iterations that refine each pair after the model."""
     mc_samples: int = 0
-    """Draws of a probabilistic model for a map of uncertainty."""
+    """Samples of a probabilistic model, for a map of the uncertainty."""
     reader: Reader = None
-    """Your own function that reads files of an ending, as in .ending=my_module:read."""
+    """Your own reader for a file ending, as in .ending=my_module:read."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""

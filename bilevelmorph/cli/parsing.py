@@ -1,4 +1,4 @@
-"""From the words of a command line to the options of a command, by tyro."""
+"""Command lines, parsed by tyro into the options of a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bilevelmorph.config.codec import Table
 
 T = TypeVar("T")
 
-# Flags of version 0.1 by the ones that replace them; they go with version 0.3.
+# Flags of version 0.1 and what replaces them; to be removed in version 0.3.
 RENAMED = {
     "--upper": "--outer-loss",
     "--strategy": "--hypergradient",
@@ -35,18 +35,18 @@ _STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def parse(options: type[T], words: Sequence[str], prog: str, description: str | None = None) -> T:
-    """The options that a command line gives.
+    """Parse a command line.
 
     Args:
-        options: Dataclass whose fields are the flags. Where it has a field `config_file`,
-            the values of that file take the place of the defaults.
-        words: Of the command line, without the program and the command.
-        prog: For the messages.
+        options: Dataclass whose fields are the flags. If it has a field `config_file`,
+            the values in that file replace the defaults.
+        words: Arguments, without the names of the program and the command.
+        prog: Name of the program in messages.
         description: What the command does.
 
     Raises:
-        SystemExit: With status 2 after a line on stderr, where flags are wrong; with
-            status 0 after the help, where that is asked for.
+        SystemExit: With status 2 after one line on stderr, if a flag is wrong; with
+            status 0 after the help.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def parse(options: type[T], words: Sequence[str], prog: str, description: str | 
 
 
 def _present(words: Sequence[str], prog: str) -> list[str]:
-    """The words with the present flags for those of version 0.1."""
+    """The arguments, with present flags in place of those of version 0.1."""
     out = []
     for word in map(str, words):
         flag, equals, value = word.partition("=")
@@ -94,7 +94,7 @@ def _present(words: Sequence[str], prog: str) -> list[str]:
 
 
 def _from_file(options: type[T], words: Sequence[str]) -> Any:
-    """Defaults from the file of ``--config``, where the command takes one."""
+    """Defaults from the file given by ``--config``, if the command takes one."""
     given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"]
     given += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
     hints = typing.get_type_hints(options)
@@ -105,7 +105,7 @@ def _from_file(options: type[T], words: Sequence[str]) -> Any:
 
 
 def _in_one_line(text: str) -> str:
-    """What tyro says is wrong: the lines below its title, up to the next rule, without the frame."""
+    """The body of an error message of tyro: between its title and the next rule, without the frame."""
     lines = [line.strip(" │") for line in text.splitlines()][1:]
     if lines and _is_rule(lines[0]):  # below the title where the terminal has no Unicode
         lines = lines[1:]

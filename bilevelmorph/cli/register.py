@@ -1,4 +1,4 @@
-"""Align a moving volume with a fixed one, or every pair of a list: any sizes, spacings and orientations."""
+"""Align a moving image with a fixed image, or every pair of a list; any size, spacing and orientation."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class PairOptions:
     """
 
     moving: File = None
-    """Image to be moved (nii, nii.gz, mgz, npy, npz)."""
+    """Moving image (nii, nii.gz, mgz, npy, npz)."""
     fixed: File = None
-    """Image that stays; gives the output's grid and header."""
+    """Fixed image; its grid and header are those of the output."""
     moved: File = None
     """Where to write the moved image (nii, nii.gz, npz)."""
     warp: File = None
-    """Where to write the displacement, affine part included (nii, nii.gz, npz)."""
+    """Where to write the displacement, including the affine part (nii, nii.gz, npz)."""
     inverse_warp: File = None
     """Where to write the inverse displacement, on the moving grid."""
     affine_file: File = None
     """Where to write the linear part for ITK and ANTs (txt, mat, tfm)."""
     jacobian: File = None
-    """Where to write the determinant of the Jacobian, on the fixed grid."""
+    """Where to write the Jacobian determinant, on the fixed grid."""
     uncertainty: File = None
     """Where to write the standard deviation of the displacement in mm; by default beside --moved."""
     moving_seg: File = None
-    """Label map to be moved along."""
+    """Label map of the moving image, to be warped as well."""
     moved_seg: File = None
-    """Where to write it."""
+    """Where to write the warped label map."""
     fixed_mask: File = None
-    """Mask on the fixed grid: affine step and report look inside only."""
+    """Mask on the fixed grid; the affine step and the report are restricted to it."""
     figure: File = None
     """Where to write a picture (png)."""
 
@@ -70,12 +70,12 @@ class BatchOptions:
     workers: int = WORKERS
     """Processes on this machine."""
     scheduler: File = None
-    """Address of a running Dask scheduler, whose workers are used instead."""
+    """Address of a running Dask scheduler; its workers are used instead."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is registered.
+    """What to register.
 
     >>> Options().warp_format
     'voxelmorph'
@@ -86,11 +86,11 @@ class Options:
     batch: BatchOptions = field(default_factory=BatchOptions)
     """Many pairs."""
     out: Folder = None
-    """Folder for moved image, warp, Jacobian, report and figure (of many pairs: of doubtful ones)."""
+    """Folder for the moved image, warp, Jacobian, report and figure (for many pairs: of doubtful ones)."""
     bids: bool = False
     """Name the files in --out as BIDS derivatives."""
     warp_format: WarpFormat = "voxelmorph"
-    """Voxels, or as ITK, ANTs and 3D Slicer read them."""
+    """Displacements in voxels, or in millimetres as ITK, ANTs and 3D Slicer read them."""
     quiet: bool = False
     """No progress bar."""
     registration: ModelOptions = field(default_factory=ModelOptions)
@@ -140,7 +140,7 @@ def _many(options: Options) -> int:
 
 
 def _check_one(options: Options) -> None:
-    """Refuse what one pair cannot be registered by."""
+    """Refuse options that do not make sense for one pair."""
     pair, batch = options.pair, options.batch
     if batch.scheduler or batch.workers != WORKERS:
         name = "scheduler" if batch.scheduler else "workers"

@@ -1,4 +1,4 @@
-"""Search a network and its loss weights for a folder of scans, within a time budget."""
+"""Search for a network and its loss weights on a folder of scans, within a time budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make an unbiased template of a folder of scans, and a network that registers it with them."""
+"""Build an unbiased template from a folder of scans, and a network that registers it with them."""
 
 from __future__ import annotations
 

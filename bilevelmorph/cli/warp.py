@@ -14,26 +14,26 @@ from bilevelmorph.errors import argument, fail
 
 @dataclass(frozen=True)
 class Options:
-    """What is warped.
+    """What to warp.
 
     >>> Options("a.nii.gz", "warp.nii.gz", "moved.nii.gz").kind
     'auto'
     """
 
     moving: str
-    """Image or label map to be moved."""
+    """Image or label map to warp."""
     warp: str
-    """Displacement that `register`, ITK or ANTs wrote."""
+    """Displacement written by `register`, ITK or ANTs."""
     moved: str
     """Where to write the result (nii, nii.gz, npz)."""
     kind: Literal["auto", "image", "labels"] = "auto"
-    """What the file holds; auto takes integers with at most 512 values for labels."""
+    """What --moving is; auto takes integers of at most 512 different values for labels."""
     warp_format: Literal["auto", "voxelmorph", "itk"] = "auto"
-    """Form of the warp: voxels, or millimetres as of ITK and ANTs; auto tells by its axes."""
+    """Form of the warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
     interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
-    """Overrides what the kind decides."""
+    """Interpolation; overrides that of --kind."""
     gpu: Gpu = "0"
-    """Accepted for VoxelMorph's sake; warping a file runs on the CPU."""
+    """Accepted for compatibility with VoxelMorph; warping a file runs on the CPU."""
 
 
 def run(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Move points of the fixed image to where they lie in the moving one."""
+"""Map points of the fixed image to their positions in the moving image."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Options:
     """
 
     points: str
-    """CSV with the header x,y,z: millimetres in the world of the fixed image."""
+    """CSV with the header x,y,z: world coordinates in the fixed image, millimetres."""
     warp: str
-    """Displacement that `register` wrote."""
+    """Displacement written by `register`."""
     moved: str
-    """Where to write the moved points (CSV)."""
+    """Where to write the mapped points (CSV)."""
     space: Literal["ras", "lps"] = "ras"
-    """Axes of the coordinates: NIfTI's or ITK's."""
+    """Convention of the coordinates: ras as in NIfTI, lps as in ITK."""
 
 
 def run(options: Options) -> None:
-    """Warp one CSV file; further columns are kept."""
+    """Map the points of one CSV file; other columns are kept."""
     from bilevelmorph.io.csv import write_csv
     from bilevelmorph.io.points import AXES, read_points
     from bilevelmorph.io.warps import load_warp, warp_points

@@ -1,4 +1,4 @@
-"""How a supernet's architecture is moved."""
+"""How the architecture of a supernet is optimised."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
-    """Levels of the gradient search.
+    """The outer problems of the gradient search.
 
     >>> ArchitectureConfig().architecture_every
     2
@@ -17,12 +17,12 @@ class ArchitectureConfig:
     """Learning rate of the architecture."""
     architecture_every: int = 2
     """Training steps for each step of the architecture."""
-    # What networks do before they have learned something says little of what they will do.
+    # An untrained network says little about how it will do once trained.
     warmup_share: float = 0.4
     """Share of the steps in which only the network learns."""
     temperature: float = 0.3
-    """Of the mixtures at the end; 1 at the start."""
+    """Softmax temperature of the mixtures at the end; it starts at 1."""
     latency_weight: float = 0.0
-    """Weight of the expected time, relative to that at the start."""
+    """Weight of the expected time, relative to the initial one."""
     target_ms: float = 0.0
-    """Milliseconds a pair to stay below; a candidate that takes longer does not win; 0: any."""
+    """Upper limit on the time per pair, milliseconds; slower candidates cannot win; 0 for none."""

@@ -1,4 +1,4 @@
-"""How training pairs are varied."""
+"""Augmentation of training pairs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random variation of training pairs.
+    """Random augmentation of training pairs.
 
     >>> AugmentationConfig().augment_affine
     0.0
     """
 
     augment_affine: float = 0.0
-    """Standard deviation of a random linear map."""
+    """Standard deviation of the entries of a random linear map."""
     augment_shift: float = 0.0
     """Standard deviation of a random shift, in voxels."""
     augment_intensity: float = 0.0

@@ -19,15 +19,15 @@ class BilevelConfig:
     """
 
     enabled: Annotated[bool, arg(name="bilevel")] = False
-    """Tune the weights of the objective."""
+    """Tune the weights of the objective on validation pairs."""
     outer_loss: str = "dice"
-    """What they are tuned for: dice, landmarks, label-free, weighted (the training objective
-    itself, which makes them drift), or your own as package.module:Name."""
+    """Criterion that the weights are tuned for: dice, landmarks, label-free, weighted (the
+    training objective itself, which makes them drift), or your own as package.module:Name."""
     bilevel_warmup: int = 500
-    """Training steps before the weights begin to move."""
+    """Training steps before the loss weights begin to move."""
     outer_features: int = 0
-    """propagation: training steps for each step of the features, moved for --outer-loss; 0: as the rest."""
+    """propagation: training steps per step of the features along --outer-loss; 0: train them as usual."""
     outer_part: Literal["features", "network"] = "features"
-    """What --outer-features moves; network: all of it, in turn with training."""
+    """What --outer-features moves: the features, or the whole network in turn with training."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
-    """Steps of the loss weights."""
+    """Tuning of the loss weights."""

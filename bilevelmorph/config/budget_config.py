@@ -1,4 +1,4 @@
-"""How long a search goes on, and by which searcher."""
+"""How long a search runs, and which searcher it uses."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class BudgetConfig:
     """
 
     out: str = "search"
-    """Folder for everything that a search leaves behind."""
+    """Folder for all results of the search."""
     budget: str = "2h"
-    """Time in all, such as 45m or 2h; the same command goes on from there."""
+    """Total time, such as 45m or 2h; the same command resumes an interrupted search."""
     searcher: Searcher = "gradient"
-    """Gradients (and as much time for random candidates beside them), or Keras Tuner's."""
+    """gradient (with as much time for random candidates beside it), or one of Keras Tuner's."""
     trial_steps: int = 200
     """Training steps of a candidate before it is scored."""
     trials: int = 0
-    """Most candidates, of those tried after the first two and of Keras Tuner; 0: as many as fit."""
+    """Limit on Keras Tuner's candidates, and on those tried after the first two; 0: as many as fit."""
     search_steps: int = 0
-    """gradient: training steps of the supernet; 0: as many as fit. With --trials too, the result
-    depends on the seed alone, not on the machine's speed."""
+    """gradient: training steps of the supernet; 0: as many as fit. With --trials as well, the
+    result depends only on the seed, not on the speed of the machine."""
     search_spacing: float = 0.0
-    """gradient: millimetres of the voxels that the supernet works in, coarser than --spacing for
-    more steps in the same time; 0: those of --spacing."""
+    """gradient: voxel size of the supernet, millimetres; coarser than --spacing, it allows more
+    steps in the same time; 0: as --spacing."""

@@ -1,4 +1,4 @@
-"""What a run computes on."""
+"""Device, threads, XLA and seed of a run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DeviceConfig:
     gpu: Annotated[str, arg(aliases=("-g",))] = "0"
     """GPU numbers, comma separated; -1 for the CPU."""
     threads: int = 0
-    """CPU threads of an operation; 0 for all."""
+    """CPU threads per operation; 0 for all."""
     xla: Literal["auto", "off", "islands", "step"] = "auto"
-    """What XLA compiles: whole steps on a GPU, single operations on a CPU, or as named."""
+    """What XLA compiles; auto: whole training steps on a GPU, single operations (islands) on a CPU."""
     seed: int = 0
-    """The same seed gives the same bits on a CPU."""
+    """Random seed; on a CPU, runs with the same seed agree bit by bit."""

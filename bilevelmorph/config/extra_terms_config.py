@@ -17,12 +17,12 @@ class ExtraTermsConfig:
     """
 
     bidir: bool = False
-    """Compare both ways."""
+    """Symmetric objective: compare in both directions."""
     dice_weight: Annotated[float, arg(aliases=("--dice-loss-weight",))] = 0.0
-    """Weight of the soft Dice of training labels."""
+    """Weight of the soft Dice loss on training labels."""
     feature_kl: float = 0.001
     """Weight of the KL divergence of probabilistic features."""
     kl_lambda: float = 10.0
     """Prior precision of the KL divergence of a probabilistic velocity."""
     image_sigma: Annotated[float, arg(name="legacy-image-sigma")] = 1.0
-    """Image noise of mse."""
+    """Standard deviation of the image noise, for mse."""

@@ -21,32 +21,32 @@ class NetworkConfig:
     kind: Annotated[str, arg(name="network")] = "vxm"
     """vxm, propagation, or your own as package.module:Name."""
     genotype: File = None
-    """File of a search: the network that it found, whatever --network says."""
+    """Genotype file of a search; builds the network that was found, in place of --network."""
     enc: tuple[int, ...] = (16, 32, 32, 32)
     """vxm: filters of the encoder."""
     dec: tuple[int, ...] = (32, 32, 32, 32, 32, 16, 16)
     """vxm: filters of the decoder."""
     int_steps: int = 7
-    """Integration steps; 0 for a displacement."""
+    """Scaling-and-squaring steps; 0 predicts a displacement directly."""
     int_downsize: int = 2
-    """vxm: how much coarser the velocity is integrated."""
+    """vxm: factor by which the velocity is downsampled for integration."""
     use_probs: bool = False
     """vxm: probabilistic velocity (VM-diff)."""
     scales: tuple[int, ...] = (4, 2)
-    """propagation: stages, coarse to fine."""
+    """propagation: scales of the stages, from coarse to fine."""
     encoder: Widths = ((), (16, 16, 16), (32, 32, 32))
-    """propagation: filters at 1/1, 1/2, 1/4 ..., as in: - 16,16 32,32."""
+    """propagation: filters at 1/1, 1/2, 1/4, ...; - for none, as in: - 16,16 32,32."""
     matching: tuple[int, ...] = (48, 32, 16)
     """propagation: filters of the data-matching blocks."""
     regularization: tuple[int, ...] = (48, 48, 32)
     """propagation: filters of the regularisation blocks."""
     radius: tuple[int, ...] = (0,)
-    """propagation: search radius, for all stages or for each."""
+    """propagation: search radius in voxels, one for all stages or one per stage."""
     descriptor: Annotated[Literal["mind"] | None, arg(metavar="mind")] = None
-    """propagation: contrast-independent input of the encoder."""
+    """propagation: contrast-independent descriptor as input of the encoder."""
     analytic_steps: tuple[Literal["argmin", "gradient"], ...] = ()
-    """propagation: steps in closed form that the learned ones correct."""
+    """propagation: closed-form steps that the learned blocks correct."""
     steps: tuple[int, ...] = (1,)
-    """propagation: iterations, for all stages or for each."""
+    """propagation: iterations, one number for all stages or one per stage."""
     probabilistic: bool = False
     """propagation: Gaussian features (IJCAI 2020)."""

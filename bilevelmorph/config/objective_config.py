@@ -21,14 +21,14 @@ class ObjectiveConfig:
     image_loss: str = "mse"
     """Similarity: mse, ncc, mind, nmi, or your own as package.module:Name."""
     window: int = 9
-    """Of ncc, in voxels."""
+    """Window width of ncc, in voxels."""
     regularity: str = "diffusion"
-    """Of the velocity: diffusion, bending, or your own as package.module:name."""
+    """Regulariser of the velocity: diffusion, bending, or your own as package.module:name."""
     lambda_weight: Annotated[float, arg(name="lambda", aliases=("--grad-loss-weight",))] = 0.01
-    """Weight of the regularity, or of the KL divergence."""
+    """Weight of the regulariser, or of the KL divergence."""
     stage_weights: tuple[float, ...] = ()
-    """propagation: weights of the similarity at 1/2, 1/4, ..."""
+    """propagation: weights of the similarity at 1/2, 1/4, ... of the resolution."""
     folding_weight: float = 0.0
     """Weight of the penalty on folding."""
     loss_weights: File = None
-    """JSON of weights by name, such as a search leaves; takes precedence over the flags."""
+    """JSON file of weights by name, such as a search writes; takes precedence over the flags."""

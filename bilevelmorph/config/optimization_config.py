@@ -1,4 +1,4 @@
-"""How the weights of a network are moved."""
+"""Optimisation of the weights of a network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class OptimizationConfig:
     """
 
     batch_size: int = 1
-    """Pairs in a step."""
+    """Pairs per step."""
     steps_per_epoch: int = 100
-    """Steps between checkpoints."""
+    """Training steps per epoch; a checkpoint follows each."""
     lr: float = 1e-4
     """Learning rate of Adam."""
     clip_norm: float = 0.0
-    """Largest norm of the gradient; 0 for any."""
+    """Gradients are clipped to this norm; 0 for no clipping."""
     ema: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Momentum of a moving average of the network's weights, which is what is validated and
-    saved, and where outer problems are solved; by default 0.98 with --bilevel, else 0 for none."""
+    """Momentum of the moving average of the network's weights, which is validated and saved, and
+    at which outer problems are solved; 0 for none; default 0.98 with --bilevel, else 0."""

@@ -1,4 +1,4 @@
-"""Where a training run leaves its files."""
+"""Where a training run writes its files."""
 
 from __future__ import annotations
 

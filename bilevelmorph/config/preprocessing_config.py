@@ -17,8 +17,8 @@ class PreprocessingConfig:
     """
 
     shape: Annotated[tuple[int, ...] | None, arg(metavar="INT ...")] = None
-    """Grid that scans are centred in; by default the smallest that holds them all."""
+    """Grid in which scans are centred; by default the smallest that holds them all."""
     spacing: float = 0.0
-    """Millimetres of the cubic voxels to work in; 0 for the scans' own."""
+    """Isotropic voxel size to work in, millimetres; 0 for the scans' own."""
     percentiles: tuple[float, float] = (0.5, 99.5)
     """Intensities are clipped to these percentiles and scaled to [0, 1]."""

@@ -1,4 +1,4 @@
-"""Which scans are paired."""
+"""Which scans are paired for training."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class ScanConfig:
     """
 
     img_list: File = None
-    """List of scans: one name a line (random pairs) or two (that pair), or a CSV."""
+    """List of scans: one name per line (paired at random), two names per line (fixed pairs), or a CSV."""
     img_prefix: str = ""
-    """Put before every name."""
+    """Prefix of every name in --img-list."""
     img_suffix: str = ""
-    """Put after every name."""
+    """Suffix of every name in --img-list."""
     seg_prefix: str = ""
-    """Put before every name of --img-list for its label map."""
+    """Prefix that turns a name in --img-list into that of its label map."""
     seg_suffix: str = ""
-    """Put after it; without either there are no label maps."""
+    """Suffix likewise; without either there are no label maps."""
     labels: File = None
-    """npy or text: the label values that --dice-weight counts, for --img-list."""
+    """npy or text file of the label values that --dice-weight uses, for --img-list."""
     folder: Annotated[str | None, arg(name="data", metavar="DIR")] = None
     """Folder with a dataset.json (Decathlon, Learn2Reg)."""
     synthetic: bool = False
-    """Random shapes and the MNI template, no scans at all."""
+    """Train on random shapes and the MNI template instead of scans."""
     atlas: File = None
-    """Scan that is always the fixed one."""
+    """Scan that is the fixed image of every pair."""
     multichannel: bool = False
     """The last axis of every scan holds channels."""
     reader: Reader = None
-    """Your own function that reads files of an ending, as in .ending=my_module:read."""
+    """Your own reader for a file ending, as in .ending=my_module:read."""

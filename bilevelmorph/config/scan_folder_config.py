@@ -1,4 +1,4 @@
-"""A folder of scans with its own splits."""
+"""A folder of scans with training and validation splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bilevelmorph.config.flags import Reader
 
 @dataclass(frozen=True)
 class ScanFolderConfig:
-    """Scans of a folder that says which are for training and which for validation.
+    """A folder of scans whose dataset.json names training and validation scans.
 
     >>> ScanFolderConfig().val_pairs
     20
@@ -23,6 +23,6 @@ class ScanFolderConfig:
     multichannel: bool = False
     """The last axis of every scan holds channels."""
     reader: Reader = None
-    """Your own function that reads files of an ending, as in .ending=my_module:read."""
+    """Your own reader for a file ending, as in .ending=my_module:read."""
     val_pairs: int = 20
-    """Validation pairs that candidates are scored on."""
+    """Number of validation pairs that score candidates."""

@@ -1,4 +1,4 @@
-"""Where a training run begins, and how long it goes on."""
+"""Where a training run starts and how long it lasts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class ScheduleConfig:
     epochs: int = 1500
     """Number of training epochs."""
     initial_epoch: int = 0
-    """Epochs already done."""
+    """Number of epochs already done."""
     load_weights: File = None
-    """.keras file, or VoxelMorph's .h5, to start from."""
+    """Weights to start from: .keras, or VoxelMorph's .h5."""
     resume: bool = False
-    """Go on from the newest checkpoint in --model-dir."""
+    """Continue from the newest checkpoint in --model-dir."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rates, over all --epochs."""
+    """Schedule of the learning rates over --epochs."""
     alternate: int = 0
-    """That many steps of the features, then as many of the deformation; 0 for both at once."""
+    """Train the features for this many steps, then the deformation for as many; 0 trains both at once."""

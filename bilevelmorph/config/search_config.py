@@ -28,7 +28,7 @@ from bilevelmorph.config.tuning_config import TuningConfig
 from bilevelmorph.config.validation_config import ValidationConfig
 from bilevelmorph.errors import fail, positive
 
-# Of tuning loss weights, beside the hypergradient methods: the supernet is conditioned on them.
+# How loss weights are tuned besides the hypergradient methods: the supernet is conditioned on them.
 RESPONSE = "response"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -50,15 +50,15 @@ class SearchConfig(Table):
     device: DeviceConfig = field(default_factory=DeviceConfig)
     """Device and seed."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """Search."""
+    """Budget and searcher."""
     space: SpaceConfig = field(default_factory=SpaceConfig)
     """Search space."""
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
-    """Levels of the gradient search."""
+    """Gradient search."""
     tuning: TuningConfig = field(
         default_factory=lambda: TuningConfig(hypergradient=RESPONSE, outer_lr=0.05, outer_every=2)
     )
-    """Steps of the loss weights."""
+    """Tuning of the loss weights."""
     optimization: OptimizationConfig = field(
         default_factory=lambda: OptimizationConfig(steps_per_epoch=50, lr=1e-3, clip_norm=5.0)
     )
@@ -70,10 +70,10 @@ class SearchConfig(Table):
 
     @property
     def seconds(self) -> float:
-        """The budget.
+        """The budget in seconds.
 
         Raises:
-            InputError: It is not a time.
+            InputError: The budget is not a time.
         """
         given = self.budget.budget
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", given.strip().lower())
@@ -89,12 +89,12 @@ class SearchConfig(Table):
         outer_loss: str = "",
         lr_schedule: Literal["constant", "cosine"] = "constant",
     ) -> TrainingConfig:
-        """A training run of a network of this search.
+        """The configuration of training one network of this search.
 
         Args:
-            folder: For its output.
-            epochs: Of it.
-            outer_loss: What its loss weights are tuned for; they stay where this is empty.
+            folder: Output folder.
+            epochs: Number of epochs.
+            outer_loss: Criterion for tuning the loss weights; empty leaves them fixed.
             lr_schedule: See `ScheduleConfig`.
 
         >>> SearchConfig.of(data="scans", lr=0.01).training(epochs=3).optimization.lr

@@ -13,17 +13,17 @@ class SpaceConfig:
     (16, 8, 4, 2)
     """
 
-    # No "skip", which wins early because it has nothing to learn: the length of cells is searched by itself.
+    # No "skip": it wins early, having nothing to learn, and the length of cells is searched anyway.
     operations: tuple[str, ...] = ("conv1", "conv3", "conv5", "sep3", "sep5", "dil3")
-    """To choose from in every layer."""
+    """Operations to choose from in every layer."""
     layers: int = 3
-    """Most layers in a cell."""
+    """Largest number of layers in a cell."""
     filters: tuple[int, ...] = (16, 32)
-    """Channels to choose from at every scale; the supernet has the fewest at the finest scale,
-    doubled at every coarser scale as far as these go."""
+    """Channels to choose from at every scale. The supernet has the fewest at the finest scale
+    and twice as many at each coarser one, up to the largest."""
     steps: tuple[int] = (2,)
-    """Most times that a stage is applied."""
+    """Largest number of times that a stage is applied."""
     scales: tuple[int, ...] = (16, 8, 4, 2)
-    """Scales of the stages: 2, 4, 8, ... without a gap."""
+    """Scales of the stages: powers of 2 without gaps."""
     int_steps: int = 7
-    """Integration steps; 0 for a displacement."""
+    """Scaling-and-squaring steps; 0 predicts a displacement directly."""

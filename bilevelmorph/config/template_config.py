@@ -1,4 +1,4 @@
-"""The configuration of learning a template."""
+"""The configuration of template construction."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class TemplateConfig(Table):
     """
 
     init_template: File = None
-    """Image to begin with; by default the mean of the first hundred scans."""
+    """Initial template; by default the mean of the first hundred scans."""
     image_loss_weight: float = 0.5
-    """Share of the similarity on the side of the scans."""
+    """Weight of the similarity in the space of the scans; the rest counts in that of the template."""
     mean_loss_weight: float = 1.0
     """Weight of the squared mean displacement."""
     scans: ScanConfig = field(default_factory=ScanConfig)
@@ -50,7 +50,7 @@ class TemplateConfig(Table):
 
     @property
     def training(self) -> TrainingConfig:
-        """The training run that the network goes through."""
+        """The configuration of the network's training run."""
         return TrainingConfig(
             scans=self.scans,
             preprocessing=self.preprocessing,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Steps of the loss weights.
+    """Tuning of the loss weights.
 
     >>> TuningConfig().freeze
     ('similarity',)
     """
 
     hypergradient: str = "gradient-alignment"
-    """How training is differentiated with respect to the loss weights: first-order, one-step,
+    """Method that differentiates training with respect to the loss weights: first-order, one-step,
     finite-difference, truncated, neumann, conjugate-gradient, gradient-alignment, or your own
     as package.module:Name."""
     outer_lr: float = 0.02
@@ -22,4 +22,4 @@ class TuningConfig:
     outer_every: int = 5
     """Training steps for each step of the loss weights."""
     freeze: tuple[str, ...] = ("similarity",)
-    """Weights that stay; Adam does not see the scale of an objective, so one should."""
+    """Weights that stay fixed. Adam ignores the scale of an objective, so one of them should."""

@@ -1,4 +1,4 @@
-"""When a training run is validated."""
+"""Validation during a training run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class ValidationConfig:
     """
 
     val_pairs: int = 40
-    """Validation pairs; 0 for none."""
+    """Number of validation pairs; 0 for none."""
     val_every: int = 1
     """Epochs between validations."""
