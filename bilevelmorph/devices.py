@@ -1,4 +1,4 @@
-"""Which processor TensorFlow runs on, and what XLA compiles there."""
+"""Which device TensorFlow runs on, and what XLA compiles there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _xla: ContextVar[str] = ContextVar("xla", default=_DEFAULT)
 
 
 def xla_request() -> str:
-    """What was asked for here, to be passed on to a process that works for this one: of `XLA_MODES`."""
+    """The requested mode, one of `XLA_MODES`, to be passed on to worker processes."""
     return _xla.get()
 
 

@@ -26,8 +26,8 @@ class InputError(ValueError):
     Args:
         argument: Name of the argument at fault, or of the file; or the whole
             message, where nothing else is given.
-        came: What was given.
-        expected: What would have been right.
+        came: The value that was given.
+        expected: What would have been valid.
         fix: How to put it right; optional.
 
     >>> error = InputError("lr", "-1", "a number above 0")
@@ -87,8 +87,8 @@ def fail(what: str, came: Any, expected: str, fix: str = "") -> InputError:
 
     Args:
         what: The argument at fault, such as ``"epochs"``, or a file's name.
-        came: What was given.
-        expected: What would have been right.
+        came: The value that was given.
+        expected: What would have been valid.
         fix: How to put it right; optional.
 
     Returns:

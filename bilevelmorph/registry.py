@@ -20,7 +20,7 @@ class Registry(Mapping[str, Any]):
     """Names of one kind of component, each with the place it is imported from on first use.
 
     Args:
-        kind: What they are, for messages; also the argument that takes them.
+        kind: Kind of component, for messages; also the argument that takes them.
         entries: ``"package.module:Name"`` by name.
         aliases: Present names by former ones, which are not listed.
 
@@ -60,7 +60,7 @@ class Registry(Mapping[str, Any]):
         self._entries[name] = component
 
     def find(self, identifier: Any, *, imported: bool = False) -> Any:
-        """What an identifier stands for.
+        """Find the component that an identifier names.
 
         Args:
             identifier: A name, ``"package.module:Name"``, or the thing itself.
@@ -113,7 +113,7 @@ class Registry(Mapping[str, Any]):
 
 
 def accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of some options those that a function or a class's constructor names as parameters.
+    """Those options that are parameters of a function or of a class's constructor.
 
     >>> accepted(lambda width, sigma=1.0: None, {"width": 5, "bins": 32})
     {'width': 5}

@@ -27,7 +27,7 @@ def budgeted_oracle(
         budget: Counts the time.
         part: Under this name.
         seconds: To be used.
-        options: Of the class.
+        options: Arguments of the constructor.
     """
 
     class Budgeted(base):

@@ -55,8 +55,8 @@ def evolve(
     nothing, from `filters`.
 
     Args:
-        config: Of the search.
-        found: What the gradients ended with.
+        config: Configuration of the search.
+        found: Result of the gradient search.
         given: Loss weights of the start, by name.
         budget: Counts the time under ``"trial"``.
         seconds: To be used; `trials`, where given, decides instead. Two are trained at least.
@@ -67,7 +67,7 @@ def evolve(
         The candidates in the order in which they were tried. Those that are there are read.
 
     Raises:
-        InputError: What the gradients found cannot be trained.
+        InputError: The network that the gradients found cannot be trained.
     """
     folder = Path(config.budget.out) / "gradient" / "trials"
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _is_over(config: SearchConfig, tried: list[Candidate], budget: TimeBudget, s
 def propose(
     config: SearchConfig, found: SupernetResult, given: Mapping[str, float], tried: list[Candidate]
 ) -> tuple[str, Genotype, dict[str, float]]:
-    """What to try after these: it depends on them and on the seed alone.
+    """The next candidate, which depends only on those tried and on the seed.
 
     Args:
         config, found, given: See `evolve`.
@@ -139,7 +139,7 @@ def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> 
     """A loss weight to try next: beyond the best if that is the end of those tried, else around it.
 
     Args:
-        best: Of them.
+        best: The best of them.
         tried: All of them.
         random: Decides.
 
@@ -159,7 +159,7 @@ def crossover(
     Args:
         first, second: Genotypes of one space.
         random: Decides.
-        share: Of its parts, what it has of the first.
+        share: Share of cells taken from the first.
 
     >>> a, b = (Genotype.uniform(name, (4, 2), 1) for name in ("conv1", "conv3"))
     >>> crossover(a, b, np.random.default_rng(0), 1.0) == a

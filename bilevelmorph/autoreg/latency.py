@@ -32,8 +32,8 @@ def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int =
 
     Args:
         network: Any of ours.
-        shape: Of the pair's grid.
-        rounds: Of which the median is taken.
+        shape: Grid size of the pair.
+        rounds: Number of repetitions, of which the median is taken.
 
     Returns:
         The median, measured through a traced function on the device in use.
@@ -48,7 +48,7 @@ def operation_costs(network: AutoRegNetwork, shape: Sequence[int]) -> dict[tuple
 
     Args:
         network: Whose operations, scales and widths are looked at.
-        shape: Of the full grid.
+        shape: Size of the full grid.
 
     Returns:
         By scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"`` for the rest of a stage.

@@ -1,4 +1,4 @@
-"""What a search says while it goes on."""
+"""Progress messages of a search."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Progress:
     """Tells what a search does, every candidate when it is scored, and the time left.
 
     Args:
-        config: Of the search.
-        budget: Of the search.
-        unit: Of the scores.
+        config: Configuration of the search.
+        budget: Time budget of the search.
+        unit: Unit of the scores.
         quiet: Say nothing.
 
     >>> import tempfile

@@ -27,13 +27,13 @@ from bilevelmorph.training.build import make_energy
 from bilevelmorph.training.check import check
 from bilevelmorph.training.data import TrainingData
 
-# Of the budget: the network of all operations, trials of what it learned; as much as both for random ones.
+# Shares of the budget: the supernet, trials of what it learned; random candidates get as much as both.
 SHARE, TRIALS = 0.2, 0.3
 RANDOM = "tuner-random"
 
 
 class SearchResult(NamedTuple):
-    """What a search ends with.
+    """The result of a search.
 
     Attributes:
         candidates: All that were trained, the best first.
@@ -60,7 +60,7 @@ def search(config: SearchConfig | None = None, quiet: bool = False, **options: o
     configuration goes on from.
 
     Args:
-        config: Of the search; the defaults, where it is None.
+        config: Configuration of the search; the defaults, where it is None.
         quiet: No progress bars.
         options: Values beside the configuration, named as the flags of `bilevelmorph search`.
 

@@ -1,4 +1,4 @@
-"""What can be chosen, written as Keras Tuner's hyperparameters."""
+"""The search space, as hyperparameters of Keras Tuner."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
 
 
 def start(config: SearchConfig) -> Genotype:
-    """What one would begin with by hand: the same operation in every layer, every stage applied once.
+    """The plain network to start from: the same operation in every layer, every stage applied once.
 
     Args:
-        config: Of the search. The operation is ``conv3`` where that is one of its operations.
+        config: Configuration of the search. The operation is ``conv3`` if the search has it.
 
     >>> genotype = start(SearchConfig.of(layers=2, scales=(4, 2)))
     >>> sorted(genotype.deformation.items()), sorted(genotype.steps.items())

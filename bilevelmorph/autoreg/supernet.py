@@ -43,7 +43,7 @@ MANY = 10**9
 
 
 class SupernetResult(NamedTuple):
-    """What a search by gradients ends with.
+    """The result of a gradient search.
 
     Attributes:
         genotype: The likeliest architecture.
@@ -120,14 +120,14 @@ def gradient_search(
     """Move loss weights, architecture and network weights in one run.
 
     Args:
-        config: Of the search.
+        config: Configuration of the search.
         data: Training pairs, and validation pairs for the outer problems, as candidates see them.
         budget: Counts the time under ``"gradient"``.
         seconds: To be used; `search_steps`, where given, decides instead.
         quiet: No progress bars.
 
     Returns:
-        What was found.
+        The result.
 
     Raises:
         InputError: The time is too short for one epoch.

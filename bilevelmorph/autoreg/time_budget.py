@@ -12,7 +12,7 @@ class TimeBudget:
     """Seconds used by each part of a search, kept in a file so that a resumed run goes on counting.
 
     Args:
-        path: Of the file; what is there counts as used.
+        path: File of the clock; the time recorded there counts as used.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "clock.json"

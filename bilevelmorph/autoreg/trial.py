@@ -25,13 +25,13 @@ class Candidate:
     """An architecture and loss weights, and how they did when trained for a while.
 
     Attributes:
-        name: Of its row in the report.
+        name: Name of its row in the report.
         genotype: The architecture.
         weights: The loss weights, by name.
         score: On validation pairs, larger is better: mean Dice, or without labels
             the negated label-free objective.
         ms: One forward pass for one pair.
-        seconds: That the trial took.
+        seconds: Duration of the trial.
 
     >>> import dataclasses
     >>> genotype = Genotype.uniform("conv1", (2,), 1)
@@ -81,14 +81,14 @@ def open_search_data(config: SearchConfig, labelled: bool) -> TrainingData:
     """The pairs of a search: those to train on, and validation pairs for the outer problems.
 
     Args:
-        config: Of the search.
+        config: Configuration of the search.
         labelled: The validation pairs have label maps, which outer problems look at.
     """
     return open_data(config.training(outer_loss="dice" if labelled else "label-free"))
 
 
 def trial_config(config: SearchConfig) -> TrainingConfig:
-    """What a candidate is trained by: weights that stay, a cosine over the trial."""
+    """The configuration that trains a candidate: fixed loss weights, a cosine schedule over the trial."""
     epochs = max(1, -(-config.budget.trial_steps // config.optimization.steps_per_epoch))
     return config.training(epochs=epochs, lr_schedule="cosine")
 
@@ -113,10 +113,10 @@ def run_trial(
     """Train a candidate for `trial_steps` and score it.
 
     Args:
-        config: Of the search.
+        config: Configuration of the search.
         data: Pairs.
-        genotype: Of the network.
-        weights: Of the objective.
+        genotype: Architecture of the network.
+        weights: Loss weights.
         epochs, initial_epoch, start, end: See `TrialWorker`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the process of the trials runs; it imports TensorFlow itself, in silence."""
+"""The process that runs trials; it imports TensorFlow itself, silently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def serve(pipe: Any, config: SearchConfig, labelled: bool, xla: str = "auto") ->
 
     Args:
         pipe: Gives the arguments of `run_trial`, the genotype as a dictionary; takes the answers.
-        config: Of the search.
+        config: Configuration of the search.
         labelled: Candidates are scored by Dice.
         xla: What XLA compiles, see `using_xla`.
     """

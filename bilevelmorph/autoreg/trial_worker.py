@@ -21,7 +21,7 @@ class TrialWorker:
     """Trains candidates in a child process, which is renewed now and then.
 
     Args:
-        config: Of the search.
+        config: Configuration of the search.
         labelled: Candidates are scored by Dice.
 
     >>> train = TrialWorker(SearchConfig.of(data="scans", trial_steps=100), labelled=True)
@@ -48,8 +48,8 @@ class TrialWorker:
         """Train one candidate.
 
         Args:
-            genotype: Of its network.
-            weights: Of its objective.
+            genotype: Architecture of its network.
+            weights: Its loss weights.
             epochs, initial_epoch: See `Trainer.fit`; by default the whole trial.
             start: ``.weights.h5`` of an earlier part of it.
             end: Where to leave the weights.

@@ -81,7 +81,7 @@ def tuner_search(
     trials, or a worker, which trains them.
 
     Args:
-        config: Of the search.
+        config: Configuration of the search.
         data: Pairs.
         labelled: Candidates are scored by Dice.
         budget: Counts the time under `kind`.

@@ -46,7 +46,7 @@ class Adam(InnerOptimizer):
 
         Args:
             optimizer: `keras.optimizers.Adam`, with no clipping but `global_clipnorm`.
-            variables: That it trains, in the order in which it was built with them.
+            variables: Variables that it trains, in the order in which it was built with them.
 
         Raises:
             InputError: Another optimiser, or a variant that is not modelled.

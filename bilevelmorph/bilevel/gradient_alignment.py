@@ -25,7 +25,7 @@ class GradientAlignment(HypergradientMethod):
 
     Args:
         memory: Time constant of the running mean, in calls.
-        size: Of the central difference, see `FiniteDifferenceUnroll`.
+        size: Step of the central difference, see `FiniteDifferenceUnroll`.
 
     Reference: Luketina et al., ICML 2016, for one batch at a time.
 

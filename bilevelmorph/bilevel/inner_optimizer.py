@@ -1,4 +1,4 @@
-"""What a hypergradient has to know of the optimiser below."""
+"""What a hypergradient needs to know about the inner optimiser."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class InnerOptimizer(ABC):
         """One step.
 
         Args:
-            values: Of the variables.
-            gradients: Of the loss there.
+            values: Values of the variables.
+            gradients: Gradients of the loss at these values.
             state: As `initial_state` or the step before gave it.
 
         Returns:

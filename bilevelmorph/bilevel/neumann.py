@@ -44,7 +44,7 @@ class Neumann(HypergradientMethod):
         loss, inner, direct = problem.outer_gradients()
         count = len(inner)
 
-        # What is left of the right-hand side shrinks as (I - H P)^k: it is the residual itself.
+        # The remainder of the right-hand side shrinks as (I - H P)^k: it is the residual itself.
         def body(k: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
             total, left = list(parts[:count]), list(parts[count:])
             step = problem.optimizer.precondition(left, problem.state)

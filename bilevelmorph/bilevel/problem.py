@@ -22,11 +22,11 @@ class BilevelProblem:
     long as two calls at the same values give the same number.
 
     Args:
-        inner_variables: Weights, say; the last values that training gave them.
-        outer_variables: What is tuned.
+        inner_variables: For example a network's weights, at the values that training has reached.
+        outer_variables: The variables to tune.
         inner_loss, outer_loss: No arguments, a scalar.
-        optimizer: What moves the inner variables.
-        state: Of that optimiser, at present; its initial state by default.
+        optimizer: Optimiser of the inner variables.
+        state: Present state of that optimiser; by default its initial state.
 
     Raises:
         InputError: A variable on both levels, or none on one.

@@ -101,7 +101,7 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
 
     Args:
         volume: To be resampled.
-        shape, grid: Of the output.
+        shape, grid: Shape and affine of the output.
         world: ``[4, 4]``, from the output's world to the volume's, millimetres.
     """
     mapping = np.linalg.inv(volume.affine) @ world @ grid
@@ -121,7 +121,7 @@ def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
     new voxels does not come back as noise; label maps are read at the nearest voxel.
 
     Args:
-        volume: Of any spacing.
+        volume: Volume of any spacing.
         spacing: Millimetres along every axis.
 
     >>> resample_to_spacing(Volume(np.ones([8, 6, 4]), np.eye(4)), 2.0).shape
@@ -136,7 +136,7 @@ def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
     scale[range(n), range(n)] = factors
     scale[:n, 3] = (factors - 1) / 2  # the corners of both fields of view coincide
     if volume.kind == "image":
-        # Of this width a Gaussian passes half of what the new voxels can just carry.
+        # A Gaussian of this width passes half of the highest frequency that the new voxels can represent.
         width = 0.5 * np.sqrt(np.maximum(factors**2 - 1, 0))
         volume = volume.with_data(
             ndimage.gaussian_filter(volume.data.astype(np.float32), width, mode="nearest")

@@ -76,7 +76,7 @@ class DecathlonDataset:
 
     @contextmanager
     def _parsing(self, key: str) -> Iterator[None]:
-        """What is of another form than the Decathlon's becomes one clear line."""
+        """Turn errors about a malformed dataset.json into one clear line."""
         try:
             yield
         except InputError:

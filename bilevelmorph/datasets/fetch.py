@@ -20,7 +20,7 @@ class RemoteSet:
     """An archive of scans with label maps, in the Decathlon's layout.
 
     Args:
-        url: Of the archive.
+        url: Address of the archive.
         checksum: ``"md5:..."`` or ``"sha256:..."``.
         splits: JSON that becomes its dataset.json: which scans are for what.
 
@@ -54,7 +54,7 @@ def fetch(name: str, folder: str | Path, quiet: bool = False) -> dict[str, Any]:
         quiet: No progress bar.
 
     Returns:
-        What its dataset.json holds.
+        The content of its dataset.json.
 
     Raises:
         InputError: A folder that is not empty, no connection, another checksum, an

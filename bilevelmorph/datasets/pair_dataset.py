@@ -25,7 +25,7 @@ class PairDataset:
         pairs: Or pairs fixed beforehand; give one of the two.
         shape: Grid that every scan is crop_or_pad in; None takes the largest size
             along each axis, rounded up to a multiple of 16.
-        percentiles: Of the intensity normalisation.
+        percentiles: Percentiles of the intensity normalisation.
         spacing: Millimetres of the cubic voxels that scans are brought to; 0 for their own.
         atlas: A scan that is always the fixed one.
         seed: Any whole number.

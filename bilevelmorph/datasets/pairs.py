@@ -1,4 +1,4 @@
-"""Which scans to register with which: lists, pair lists and CSV files."""
+"""Pairs of scans, from lists, pair lists and CSV files."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def smooth_noise(shape: Sequence[int], spacing: float, channels: int, seed: tf.T
     Args:
         shape: Spatial sizes of the result.
         spacing: Voxels between the points of the coarse grid.
-        channels: Of the result.
+        channels: Channels of the result.
         seed: ``[2]`` int32.
 
     Returns:
@@ -44,7 +44,7 @@ def random_displacement(
     Args:
         shape: Spatial sizes.
         amplitude: Standard deviation of the velocity in voxels.
-        spacing: Of its coarse grid in voxels; half of it carries a third of the amplitude.
+        spacing: Spacing of its coarse grid, voxels; a second grid at half of it adds a third of the amplitude.
         seed: ``[2]`` int32.
         steps: Squarings.
 
@@ -93,7 +93,7 @@ def random_contrast(levels: tf.Tensor, count: int, seed: tf.Tensor, ordered: Any
     Args:
         levels: ``[1, *S, 1]`` real numbers in [0, count - 1]; between whole
             numbers the grey values are interpolated.
-        count: Of levels.
+        count: Number of grey levels.
         seed: ``[2]`` int32.
         ordered: Keep the order of the levels (a monotone remap); bool or scalar tensor.
 
@@ -115,7 +115,7 @@ def random_contrast(levels: tf.Tensor, count: int, seed: tf.Tensor, ordered: Any
 
 
 def corrupt(image: tf.Tensor, seed: tf.Tensor, bias: float = 0.3, noise: float = 0.05) -> tf.Tensor:
-    """What a scanner adds: a bias field, a blur, noise; then rescaled to [0, 1].
+    """Add scanner effects: a bias field, blur and noise; then rescale to [0, 1].
 
     Args:
         image: ``[1, *S, 1]`` in [0, 1].

@@ -67,7 +67,7 @@ def bids_folder(root: str | Path, moving: str | Path) -> Path:
 
 
 def space_of(fixed: str | Path) -> str:
-    """What a fixed image is called as a space: letters and digits only.
+    """The name of a fixed image as a BIDS space: letters and digits only.
 
     A template by its own name; a scan by all of its, for a subject may have several.
 

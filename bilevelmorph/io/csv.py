@@ -14,7 +14,7 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write one line a row; the file appears whole or not at all.
 
     Args:
-        path: Of the file.
+        path: File to write.
         rows: Values by column; columns come in the order in which they first occur.
     """
     columns = list(dict.fromkeys(k for row in rows for k in row))

@@ -15,7 +15,7 @@ from bilevelmorph.io.volumes import checked, load_volume
 if TYPE_CHECKING:
     import SimpleITK
 
-# What a function of this package takes for an image.
+# Everything that functions of this package accept as an image.
 ImageLike: TypeAlias = Union[
     str, Path, Volume, nib.spatialimages.SpatialImage, "SimpleITK.Image", tuple[np.ndarray, np.ndarray]
 ]

@@ -40,7 +40,7 @@ def load_itk_affine(path: str | Path) -> np.ndarray:
     """Read an ITK linear transform (rigid, similarity, affine).
 
     Args:
-        path: Of the file.
+        path: File to read.
 
     Returns:
         ``[4, 4]``, fixed to moving, millimetres, RAS.

@@ -11,11 +11,11 @@ from bilevelmorph.io.atomic import atomic_path
 
 
 def read_json(path: str | Path, expected: str) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Args:
-        path: Of the file.
-        expected: What it should have been, for the error.
+        path: File to read.
+        expected: Description of a valid file, for the error.
 
     Raises:
         InputError: It is not there, or is no JSON.

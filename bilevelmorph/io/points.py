@@ -33,7 +33,7 @@ def read_points(path: str | Path, ndims: int) -> Points:
     """Read a CSV file with the header ``x,y,z`` (``x,y`` in 2-D); further columns are kept.
 
     Args:
-        path: Of the file.
+        path: File to read.
         ndims: 2 or 3.
 
     Raises:

@@ -135,7 +135,7 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
     """Voxels and affine of npy or npz; an npz keeps images as `vol`, label maps as `seg`.
 
     Args:
-        path: Of the file.
+        path: File to read.
         kind: ``"image"`` or ``"labels"``.
         key: Array of an npz, where it is another.
     """

@@ -61,7 +61,7 @@ def load_warp(
     Args:
         path: nii, nii.gz or npz (VoxelMorph's too, with its array `vol`).
         form: ``"voxelmorph"`` or ``"itk"`` refuses the other; ``"auto"`` takes both.
-        moving: What will be moved. VoxelMorph's npz has no affine; its displacements
+        moving: The image to warp. VoxelMorph's npz has no affine; its displacements
             are for the moving grid, whose size they must have.
 
     Returns:

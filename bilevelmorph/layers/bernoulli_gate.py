@@ -48,7 +48,7 @@ class BernoulliGate(keras.layers.Layer):
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """That each is open, ``[count]`` float32."""
+        """Probability that each gate is open, ``[count]`` float32."""
         return tf.sigmoid(tf.convert_to_tensor(self.logits))
 
     def call(self, inputs: Any = None) -> tf.Tensor:

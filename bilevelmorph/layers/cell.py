@@ -21,7 +21,7 @@ class Cell(keras.layers.Layer):
         filters: Channels of every layer.
         operations: For each layer, the names it chooses from; one name fixes it.
         deep: The output is that of the last layer, not a mixture.
-        temperature: Of all mixtures.
+        temperature: Softmax temperature of all mixtures.
 
     The logits `depth` of the mixture are not trainable weights; see `MixedOp`.
 
@@ -74,7 +74,7 @@ class Cell(keras.layers.Layer):
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """That the cell ends after each layer, float32."""
+        """Probability that the cell ends after each layer, float32."""
         if not self.searched:
             return tf.one_hot(len(self.choices) - 1, len(self.choices))
         return tf.nn.softmax(tf.cast(self.depth, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))

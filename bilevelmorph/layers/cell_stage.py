@@ -31,7 +31,7 @@ class CellStage(keras.layers.Layer):
         ndims: 2 or 3.
         filters: Channels of the cell.
         operations: For each layer of the cell, the names it chooses from.
-        names: What feeds the cell: ``"features"``, ``"cost"``, ``"coarser"``.
+        names: Inputs of the cell: ``"features"``, ``"cost"``, ``"coarser"``.
         searched: Whether inputs, length, repetitions and the stage itself are searched.
         radius: Shifts at which the match cost is taken, at least 1.
         int_steps: Squarings.
@@ -98,12 +98,12 @@ class CellStage(keras.layers.Layer):
 
     @property
     def probability(self) -> tf.Tensor:
-        """That the stage is there, float32."""
+        """Probability that the stage is present, float32."""
         return self.gate.probabilities[0] if self.gate is not None else tf.ones([])
 
     @property
     def repetitions(self) -> tf.Tensor:
-        """Those after the first that are expected, float32."""
+        """Expected number of repetitions after the first application, float32."""
         if self.repeat is None:
             return tf.constant(self.steps - 1.0)
         return tf.reduce_sum(self.repeat.probabilities)
@@ -122,7 +122,7 @@ class CellStage(keras.layers.Layer):
         return [displacement, hidden, *velocities]
 
     def _velocity(self, inputs: Any, displacement: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of one step, and what the cell gave for it."""
+        """One step: its deformation and the output of the cell."""
         fixed, moving = inputs[:2]
         moved = warp(moving, displacement)
         cost = cost_volume(fixed, moved, self.radius)

@@ -71,7 +71,7 @@ class FeatureEncoder(keras.layers.Layer):
         self.built = True
 
     def _first_shape(self, image: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What the first convolution sees."""
+        """The input of the first convolution."""
         if not self.descriptor:
             return image
         pairs = 2 * self.ndims * (self.ndims - 1)

@@ -21,7 +21,7 @@ class FiLM(keras.layers.Layer):
 
     Args:
         conditions: Length of the condition.
-        gain: Of the exponent.
+        gain: Factor of the exponent.
 
     Input: ``[B, *S, C]`` and ``[B, conditions]``, or one for all. Output: ``[B, *S, C]``.
 

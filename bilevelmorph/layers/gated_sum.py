@@ -20,7 +20,7 @@ class GatedSum(keras.layers.Layer):
     Args:
         ndims: 2 or 3.
         filters: Channels of the output.
-        names: Of the inputs.
+        names: Names of the inputs.
         searched: Whether the gates are searched; else all are open.
 
     The logits `gates` are not trainable weights; see `MixedOp`. At the start
@@ -56,7 +56,7 @@ class GatedSum(keras.layers.Layer):
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """That each input is taken, float32."""
+        """Probability of each input, float32."""
         return self.gates.probabilities if self.gates is not None else tf.ones([len(self.names)])
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -35,7 +35,7 @@ class MixedOp(keras.layers.Layer):
         operations: Names out of `OPERATIONS`: ``convK`` of kernel size K, ``sepK``
             K-tap convolutions along one axis after the other, ``dilK`` of K taps
             at distance 2, ``skip`` the input itself.
-        temperature: Of the softmax; lower is more decided.
+        temperature: Temperature of the softmax; lower means more decided.
 
     The logits `alpha` are not trainable weights: the trainer of the architecture
     moves them, no other does.
@@ -127,7 +127,7 @@ class MixedOp(keras.layers.Layer):
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """Of the operations, ``[len(operations)]``, float32."""
+        """Probabilities of the operations, ``[len(operations)]`` float32."""
         if len(self.operations) == 1:
             return tf.ones([1])
         return tf.nn.softmax(tf.cast(self.alpha, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))
@@ -217,7 +217,7 @@ def gain_of(name: str, ndims: int) -> float:
 
 
 def multiply_adds(name: str, ndims: int, inputs: int, outputs: int) -> int:
-    """What an operation costs a voxel.
+    """Cost of an operation per voxel.
 
     >>> multiply_adds("conv3", 3, 8, 16), multiply_adds("sep3", 3, 8, 16), multiply_adds("skip", 3, 8, 16)
     (3456, 1920, 0)

@@ -19,7 +19,7 @@ class Regularization(keras.layers.Layer):
     Args:
         ndims: 2 or 3.
         widths: Filters of the hidden convolutions.
-        dilations: Of the same convolutions.
+        dilations: Dilations of these convolutions.
 
     Input: ``[B, *S, N]`` voxels. Output: the same shape; the input itself, nearly,
     at the start.

@@ -1,4 +1,4 @@
-"""What the losses share: float32 arithmetic, an optional mask, a scalar result."""
+"""The base of the losses: float32 arithmetic, an optional mask, a scalar result."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class SoftDice(ImageLoss):
         squares: Sums of squares below the line. Without them every shift by a part
             of a voxel costs, because labels warped linearly are neither 0 nor 1
             there: a criterion that prefers fields that hardly move.
-        name: Of the loss.
+        name: Name of the loss.
 
     Input: one-hot maps ``[B, *S, L]``; leave the background channel out to
     leave it out of the mean.

@@ -33,7 +33,7 @@ class Energy:
         width: Window of the local correlation, in voxels of each scale.
         regularity: A name of `bilevelmorph.registry.REGULARIZERS`, a function of a
             velocity, or ``"package.module:name"``; taken of every stage's velocity.
-        weights: Of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
+        weights: Weights of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
             (at the scale of a stage), ``regularity``, ``folding``, ``kl`` (of
             the velocity), ``feature_kl`` (of probabilistic features) and ``dice``
             (of label maps); a term without a weight is not computed.
@@ -113,7 +113,7 @@ class Energy:
         """Every term of a batch of pairs, unweighted.
 
         Args:
-            network: That deforms them.
+            network: Network that registers them.
             batch: ``moving`` and ``fixed`` ``[B, *S, C]``, perhaps ``moving_labels`` and
                 ``fixed_labels`` ``[B, *S, K]``; what is compared instead of the images
                 is in ``moving_target`` and ``fixed_target``.
@@ -137,9 +137,9 @@ class Energy:
         """Every term that has a weight, unweighted.
 
         Args:
-            deformation: Of a network for this pair.
+            deformation: Output of a network for this pair.
             moving, fixed: ``[B, *S, C]``.
-            labels: Of moving and fixed, one-hot ``[B, *S, K]``; for ``dice``.
+            labels: Label maps of moving and fixed, one-hot ``[B, *S, K]``; for ``dice``.
 
         Returns:
             Scalars by name.
@@ -233,7 +233,7 @@ def kl_to_prior(parameters: tf.Tensor, precision: float) -> tf.Tensor:
 
     Args:
         parameters: ``[B, *S, 2 N]``: mean and log variance.
-        precision: Of the prior; VoxelMorph's `kl_lambda`.
+        precision: Precision of the prior; VoxelMorph's `kl_lambda`.
 
     Returns:
         Scalar.

@@ -21,7 +21,7 @@ class BundledModel:
     """A trained model that comes with the package.
 
     Args:
-        name: What it is loaded by.
+        name: Name to load it by.
         folder: Holds `model.keras`, `card.md` and `card.json`.
 
     >>> BundledModel("brain", Path("models/brain")).file.as_posix()

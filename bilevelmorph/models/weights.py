@@ -38,7 +38,7 @@ def load_weights(network: keras.Model, path: str | Path) -> list[str]:
             deterministic encoder lacks variances) or ``.h5`` (matched by layer name).
 
     Returns:
-        What of an `.h5` file did not fit, and what of the network it left as it was.
+        Notes on the parts of an `.h5` file that did not fit, and of the network that it left unchanged.
 
     Raises:
         InputError: Nothing fits, or another architecture.

@@ -38,7 +38,7 @@ class AutoRegNetwork(RegistrationNetwork):
         features: For each scale (2, 4, ...) the operations to choose from, for each
             layer of its F cell.
         deformation: The same for the D cell of each scale that has one.
-        inputs: What may feed each D cell; see `Genotype`.
+        inputs: Possible inputs of each D cell; see `Genotype`.
         filters: Channels of the cells at each scale.
         searched: Whether there is anything to choose.
         radius: Shifts at which features are matched.
@@ -139,12 +139,12 @@ class AutoRegNetwork(RegistrationNetwork):
 
         Args:
             ndims: 2 or 3.
-            scales: Of the D cells; F cells are at all from 2 to the coarsest.
+            scales: Scales with a D cell; there are F cells at all scales from 2 to the coarsest.
             operations: To choose from in every layer.
             layers: Most of them in a cell.
             filters: Channels, at every scale or at each.
             steps: Most times that a D cell is applied.
-            options: Of the class.
+            options: Arguments of the constructor.
         """
         plain = Genotype.uniform("skip", scales, layers, filters)
         choices = [list(operations)] * layers
@@ -178,7 +178,7 @@ class AutoRegNetwork(RegistrationNetwork):
 
     @property
     def gates(self) -> list[Any]:
-        """What is there or not: inputs of D cells, stages, then repetitions of these."""
+        """The gates: inputs of D cells, then stages, then their repetitions."""
         if not self.searched:
             return []
         repeats = [s.repeat for s in self.stages if s.repeat is not None]
@@ -239,7 +239,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return Deformation(full, velocities, displacements, self.int_steps)
 
     def genotype(self, random: np.random.Generator | None = None) -> Genotype:
-        """What has the largest share everywhere, and the gates that are more than half open.
+        """The likeliest operation everywhere, and the gates that are more likely open than closed.
 
         Args:
             random: Draws by the shares instead, which says more where little is decided.
@@ -284,14 +284,14 @@ class AutoRegNetwork(RegistrationNetwork):
         return out
 
     def set_temperature(self, value: float) -> None:
-        """Of every mixture; lower is more decided."""
+        """Mean entropy of the mixtures; lower means more decided."""
         for cell in self.cells:
             for mixture in (*cell.choices, cell):
                 if hasattr(mixture, "softmax_temperature"):
                     mixture.softmax_temperature.assign(value)
 
     def share(self, operation: str) -> float:
-        """Of an operation in the mixtures that have it, on average."""
+        """Mean share of an operation in the mixtures that contain it."""
         mixtures = [layer for c in self.cells for layer in c.choices if operation in layer.operations]
         found = [float(m.probabilities[m.operations.index(operation)]) for m in mixtures]
         return float(np.mean(found)) if found else 0.0
@@ -306,10 +306,10 @@ class AutoRegNetwork(RegistrationNetwork):
         return float(np.mean([-np.sum(p * np.log(np.maximum(p, 1e-12))) / np.log(len(p)) for p in shares]))
 
     def expected_cost(self, costs: Mapping[tuple[int, str], float] | None = None) -> tf.Tensor:
-        """What the mixtures would cost on average, to be made small together with the loss.
+        """Expected cost of the architecture, a penalty to be minimised with the loss.
 
         Args:
-            costs: Of an operation at a scale, such as measured milliseconds, and of
+            costs: Cost of each operation at each scale, such as measured milliseconds, and of
                 ``"stage"``, what a stage costs beside its cell; by default
                 multiply-adds for a voxel of the full grid.
 

@@ -1,4 +1,4 @@
-"""What every registration network has in common."""
+"""The base class of registration networks."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class RegistrationNetwork(keras.Model):
 
     Args:
         ndims: 2 or 3.
-        channels: Of each image.
+        channels: Channels of each image.
         preprocessing: How intensities and grids are prepared for this model,
             kept in its configuration and applied again at inference.
-        objective: What it was trained with, as `Energy.get_config` gives it, by
+        objective: Training objective, as `Energy.get_config` gives it, by
             which single pairs are refined.
 
     >>> class OneVoxel(RegistrationNetwork):
@@ -97,7 +97,7 @@ class RegistrationNetwork(keras.Model):
 
     @property
     def seed_generators(self) -> list[keras.random.SeedGenerator]:
-        """What the network draws noise from; a trainer sets them at every step."""
+        """Seeds of the random layers; a trainer sets them at every step."""
         return []
 
     @property

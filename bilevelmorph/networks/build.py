@@ -24,7 +24,7 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
         config: Its `genotype`, else the kind of its `network`, says which.
         shape: Grid of the training pairs; only its rank fixes the network, the
             sizes are kept as the grid that scans are centred in again at inference.
-        channels: Of each image.
+        channels: Channels of each image.
 
     Raises:
         InputError: No such network, or an option that it does not take.
@@ -68,7 +68,7 @@ def check_options(config: NetworkConfig) -> None:
 
 
 def shared_options(config: TrainingConfig, shape: Sequence[int], channels: int) -> dict[str, Any]:
-    """What a network of any kind is given of the images; arguments as of `build_network`."""
+    """Constructor arguments that follow from the images, for any network; see `build_network`."""
     prepared = config.preprocessing
     preprocessing: dict[str, Any] = {"percentiles": list(prepared.percentiles), "grid": "header"}
     if not config.scans.synthetic:

@@ -1,4 +1,4 @@
-"""What a registration network computes about a pair."""
+"""The output of a registration network for a pair."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ INPUTS = ("features", "cost", "coarser")
 
 @dataclass(frozen=True)
 class Genotype:
-    """Which operations the cells of a network have, and what feeds them.
+    """The operations of a network's cells, and the inputs of each cell.
 
     Args:
         features: Operations of the layers of the F cell at each scale, from 2 on.
-        deformation: Those of the D cell at each scale that has one.
-        inputs: What feeds each D cell, of `INPUTS`; `coarser`, the D cell of the
+        deformation: Operations of the D cell at each scale that has one.
+        inputs: Inputs of each D cell, out of `INPUTS`; `coarser`, the D cell of the
             next coarser scale, not at the coarsest.
         filters: Channels of the cells at each scale.
         steps: How often each D cell is applied.

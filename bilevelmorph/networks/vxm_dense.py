@@ -39,7 +39,7 @@ class VxmDense(RegistrationNetwork):
         bidir: Also return the fixed image moved by the inverse.
         use_probs: Predict a variance too (VM-diff); sampled in training, the
             mean at inference.
-        fill_value: Of moved images outside the moving one.
+        fill_value: Value of moved voxels that come from outside the moving image.
         src_feats, trg_feats: Channels of moving and fixed.
         int_downsize: VoxelMorph's older name of `int_resolution`.
         preprocessing, name: See `RegistrationNetwork`.
@@ -182,7 +182,7 @@ class VxmDense(RegistrationNetwork):
         return x
 
     def in_voxels(self, velocity: tf.Tensor) -> tf.Tensor:
-        """What the last layer gives, as a velocity in voxels, ``ij`` order."""
+        """The output of the last layer as a velocity in voxels, ``ij`` order."""
         return velocity
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:

@@ -25,7 +25,7 @@ def coordinates(shape: list[Any], dtype: Any = tf.float32) -> list[tf.Tensor]:
 
     Args:
         shape: Spatial sizes, ints or scalar tensors, of N axes.
-        dtype: Of the coordinates.
+        dtype: Data type of the coordinates.
 
     Returns:
         N tensors; the i-th holds 0..shape[i]-1 along axis i and has size 1

@@ -12,7 +12,7 @@ def reparametrised(mean: tf.Tensor, log_variance: tf.Tensor, seed: Any) -> tf.Te
     """A Gaussian draw, written as the mean plus scaled noise.
 
     Args:
-        mean, log_variance: Of one shape.
+        mean, log_variance: Tensors of the same shape.
         seed: A `keras.random.SeedGenerator`, or a number.
 
     Returns:

@@ -39,7 +39,7 @@ def xla_jit(function: F) -> F:
 
 
 def _signature(value: Any) -> Any:
-    """What a graph depends on: dtype and shape of arrays, the value of anything else."""
+    """The key of a traced graph: dtype and shape of arrays, the value of anything else."""
     shape = getattr(value, "shape", None)
     if shape is None:
         return repr(value)
@@ -51,7 +51,7 @@ def compile_step(function: F, xla: str = "auto") -> F:
     """Make a graph of a training step.
 
     Args:
-        function: Of tensors.
+        function: Function of tensors.
         xla: What XLA compiles of it, see `using_xla`.
     """
 

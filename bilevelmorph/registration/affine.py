@@ -32,7 +32,7 @@ def align(
         moving, fixed: 3-D images; 2-D ones only with ``"none"``.
         mode: ``"none"`` (only `start`), ``"rigid"`` or ``"affine"``.
         start: ``"header"`` trusts the world coordinates, ``"centre"`` the grids' middles.
-        mask: Of the fixed image; the similarity is taken inside.
+        mask: Mask of the fixed image; the similarity is computed inside.
 
     Returns:
         ``[4, 4]``, world of `fixed` to world of `moving`, millimetres, RAS.

@@ -32,11 +32,11 @@ RENAMED = {"start": "init", "samples": "mc_samples"}
 
 
 class BatchResult(NamedTuple):
-    """What came of a batch.
+    """The outcome of a batch.
 
     Attributes:
         rows: One a pair that has a result.
-        failed: Those without one, with what was wrong.
+        failed: Pairs without a result, with the reason.
         skipped: Pairs that were there already.
 
     >>> batch = BatchResult([{"moving": "a.nii.gz"}, {"moving": "b.nii.gz"}], failed=[], skipped=1)
@@ -121,7 +121,7 @@ def _check_settings(settings: dict[str, Any], folder: Path) -> None:
 
 
 def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    """What results depend on, by its present name."""
+    """The settings that results depend on, by their present names."""
     return {RENAMED.get(k, k): v for k, v in settings.items() if k not in ("gpu", "xla", "threads")}
 
 
@@ -224,7 +224,7 @@ def register_job(settings: dict[str, Any], job: dict[str, Any]) -> str:
     """Register one pair in a worker.
 
     Returns:
-        What was wrong with it, or nothing.
+        The reason if it failed, else None.
     """
     # Dask runs a task again whose answer was lost with its worker.
     if Path(job["report"]).is_file():

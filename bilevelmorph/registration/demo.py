@@ -54,7 +54,7 @@ def known_pair(seed: int, amplitude: float, resolution: int = 2) -> SyntheticPai
     """Deform and recolour the MNI152 template.
 
     Args:
-        seed: Of everything random.
+        seed: Random seed.
         amplitude: Standard deviation of the velocity in voxels.
         resolution: Voxel size in millimetres.
 

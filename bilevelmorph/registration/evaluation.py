@@ -42,7 +42,7 @@ def evaluate(
         labels: Foreground values; those of each pair, or of dataset.json, by default.
         save_moved: Folder for the warped label maps.
         quiet: No progress bar.
-        split: Of a folder, ``"val"`` or ``"test"``.
+        split: ``"val"`` or ``"test"``, if `data` is a folder.
 
     Returns:
         One row a pair.

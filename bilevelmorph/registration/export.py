@@ -32,7 +32,7 @@ def export_savedmodel(
     Args:
         network: To be exported.
         folder: New or empty.
-        precision: Of the stored weights, see `Serving`.
+        precision: Precision of the stored weights, see `Serving`.
         warm_up: ``[*S]`` of images that TensorFlow Serving registers before it
             answers anybody; none by default.
 
@@ -73,7 +73,7 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
 
     Args:
         network: To be exported.
-        path: Of the file; it appears whole or not at all.
+        path: File to write; it appears whole or not at all.
 
     Returns:
         The path.
@@ -101,7 +101,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
 
     Args:
         network: To be exported; its weights become constants.
-        path: Of the file; it appears whole or not at all.
+        path: File to write; it appears whole or not at all.
         shape: ``[*S]`` of the images, which StableHLO fixes; the batch is one.
 
     Returns:

@@ -43,7 +43,7 @@ class InstanceOptimizer:
         """Refine a deformation.
 
         Args:
-            deformation: Of a network for this pair.
+            deformation: Output of a network for this pair.
             moving, fixed: ``[1, *S, C]``.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What a registration leaves on disk."""
+"""The files that a registration writes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class OutputPaths:
         moved: The moving image on the fixed grid.
         moved_seg: Its label map there.
         warp, inverse_warp: Displacements, affine part included.
-        warp_format: Of both; see `save_warp`.
+        warp_format: Format of both warps; see `save_warp`.
         affine_file: The linear part for ITK and ANTs.
         jacobian: Determinant of the Jacobian, on the fixed grid.
         uncertainty: Standard deviation of the displacement, mm.
@@ -84,7 +84,7 @@ class OutputPaths:
         """The usual set in one folder, which is made: moved, warp, Jacobian, figure.
 
         Args:
-            folder: Of this pair; with `bids` the root of the derivatives.
+            folder: Folder of this pair; with `bids`, the root of the derivatives.
             moving, fixed: Names of the images.
             bids: Name them as BIDS derivatives.
             seg: There is a label map to be moved.
@@ -125,7 +125,7 @@ class OutputPaths:
 
     @property
     def files(self) -> list[Path]:
-        """Those that have a name."""
+        """The files that have a name."""
         names = (f.name for f in dataclasses.fields(self) if f.name != "warp_format")
         return [Path(getattr(self, name)) for name in names if getattr(self, name)]
 
@@ -133,7 +133,7 @@ class OutputPaths:
         """Write what has a name.
 
         Args:
-            result: Of a registration.
+            result: Result of a registration.
             seg: Label map of the moving image.
         """
         moving, fixed = result.moving, result.fixed

@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
     Attributes:
         displacement: ``[*S, N]`` float32, voxels.
         inverse: The same of the inverse, where it was asked for.
-        seconds_a_step: Of refinement, where there was any.
+        seconds_a_step: Time of an iteration of instance optimisation, if there was any.
 
     >>> from bilevelmorph.networks import IdentityNetwork
     >>> found = Predictor(IdentityNetwork(2))(np.ones((9, 8)), np.ones((9, 8)), inverse=True)

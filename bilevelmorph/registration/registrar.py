@@ -52,7 +52,7 @@ class Registrar:
             than registering a few pairs but makes all further ones several times faster.
         instance_steps: Iterations that refine each pair under the objective the
             model was trained with; see `InstanceOptimizer`.
-        instance_rate: Of these, voxels.
+        instance_rate: Learning rate of these iterations, voxels.
         mc_samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 

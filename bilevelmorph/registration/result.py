@@ -1,4 +1,4 @@
-"""What the registration of a pair gives."""
+"""The result of registering a pair."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Registration:
         """Write moved image, warps, Jacobian, figure and report into a folder, which is made.
 
         Args:
-            folder: Of this pair.
+            folder: Folder of this pair.
             warp_format: ``"voxelmorph"`` in voxels, or ``"itk"`` as ITK, ANTs and 3D Slicer
                 read warps.
 

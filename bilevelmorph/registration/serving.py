@@ -117,7 +117,7 @@ class Serving:
         return {"moved": moved, "displacement": displacement}
 
     def _values(self) -> list[tuple[Any, tf.Tensor]]:
-        """What each variable of the network stands for."""
+        """What each variable of the network represents."""
         pairs = zip(self.network.variables, self.weights, strict=True)
         return [(variable, tf.cast(weight, variable.dtype)) for variable, weight in pairs]
 

@@ -17,9 +17,9 @@ def write_warm_up(folder: str | Path, shape: Sequence[int], channels: int = 1) -
     """Leave a request to `register` and one to `warp` in a SavedModel.
 
     Args:
-        folder: Of the SavedModel.
+        folder: Folder of the SavedModel.
         shape: ``[*S]`` of the images.
-        channels: Of each image.
+        channels: Channels of each image.
 
     Returns:
         The file.

@@ -16,10 +16,10 @@ class Uncertainty:
     """The standard deviation of a network's displacement over random draws.
 
     Args:
-        network: That draws something: features (`PropagationNetwork` with
+        network: A probabilistic network: of features (`PropagationNetwork` with
             ``probabilistic=True``) or velocities (`VxmDense` with `use_probs`).
         samples: Draws a pair, at least 2.
-        seed: Of the draws; the same for every pair.
+        seed: Random seed of the samples; the same for every pair.
 
     Raises:
         InputError: A network that draws nothing.

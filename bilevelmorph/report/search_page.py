@@ -33,8 +33,8 @@ def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
     """Write ``report.html`` and drawings of the winner into the search's folder.
 
     Args:
-        config: Of the search.
-        result: Of it.
+        config: Configuration of the search.
+        result: Result of the search.
 
     Returns:
         The page's path.
@@ -98,8 +98,8 @@ def train_command(config: SearchConfig, genotype: Genotype | None = None) -> str
     """The line that trains the winner in full.
 
     Args:
-        config: Of the search, whose grid and objective the training shares.
-        genotype: Of the winner; stages that it does not have get no weight.
+        config: Configuration of the search, whose grid and objective the training shares.
+        genotype: Genotype of the winner; stages that it lacks get no weight.
 
     >>> train_command(SearchConfig.of(data="scans", spacing=2.0)).split(" --")[1:4]
     ['data scans', 'spacing 2', 'genotype search/genotype.json']

@@ -1,4 +1,4 @@
-"""What a searched architecture costs, as a penalty on its logits."""
+"""The cost of a searched architecture, as a penalty on its logits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ArchitectureCost:
 
     Args:
         network: A supernet.
-        weight: Of the penalty; 0 for none.
+        weight: Weight of the penalty; 0 for none.
         costs: See `AutoRegNetwork.expected_cost`.
-        most: What the network may cost: only what exceeds it is counted, as a share of
+        most: Largest cost without penalty: only the excess counts, as a share of
             it; 0 counts all, as a share of what the network costs now.
 
     >>> network = AutoRegNetwork.space(2, (2,), ["conv1", "conv3"], layers=1, filters=4)

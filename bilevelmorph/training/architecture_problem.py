@@ -33,11 +33,11 @@ class ArchitectureProblem(OuterProblem):
     Args:
         network: A supernet, in which something is searched.
         loss: The objective, with the weights that it has in training.
-        pairs: That the network is not trained on.
+        pairs: Pairs that the network is not trained on.
         method: How training is differentiated with respect to the logits;
             ``"first-order"`` by default, because they act on these pairs directly.
-        optimizer: Of the logits; Adam(0.02) by default.
-        cost: What the architecture costs, to be added to the objective.
+        optimizer: Optimizer of the logits; Adam(0.02) by default.
+        cost: Cost of the architecture, added to the objective.
         every, warmup: See `OuterProblem`. A warm-up keeps operations that learn slowly
             from being passed over for those that need not learn.
 

@@ -90,9 +90,9 @@ def make_trainer(
     """The compiled trainer of a configuration.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         network, energy: As they were made from it.
-        outer_pairs: Of a bilevel run.
+        outer_pairs: Pairs of the outer problems, for bilevel training.
     """
     problems = make_problems(config, network, energy, outer_pairs) if config.bilevel.enabled else []
     trainer = Trainer(network, energy, problems, make_augmentation(config), config.device.seed)
@@ -125,7 +125,7 @@ def make_problems(
 
 
 def make_outer_objective(config: TrainingConfig, energy: Energy, **options: Any) -> OuterObjective:
-    """What the outer problems are solved for."""
+    """The objective of the outer problems."""
     given = {"window": config.objective.window, "energy": energy, **options}
     return OUTER_OBJECTIVES.make(config.bilevel.outer_loss, **given)
 

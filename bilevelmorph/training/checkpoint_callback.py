@@ -1,4 +1,4 @@
-"""What a run does at the end of every epoch: validate, save, log, say."""
+"""The end of every epoch: validate, save, log, report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     """Leaves checkpoints, the best of them, `log.csv` and TensorBoard events in the run's folder.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         trainer: Whose state is saved.
         validation: Scores the network, where there are labels.
         initial_epoch: Epochs already done.

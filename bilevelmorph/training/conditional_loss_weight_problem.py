@@ -33,7 +33,7 @@ class ConditionalLossWeightProblem(OuterProblem):
 
     Args:
         network: With as many `conditions` as weights are tuned.
-        weights: Of the objective.
+        weights: Loss weights.
         pairs, objective, every, warmup: See `LossWeightProblem`.
         optimizer: `outer_adam(0.02)` by default.
 

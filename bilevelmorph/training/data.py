@@ -89,7 +89,7 @@ def _affixes(scans: ScanConfig) -> tuple[str, str, str, str]:
 
 
 def _label_values(config: TrainingConfig) -> list[int]:
-    """Those that soft Dice counts on scans of a list."""
+    """The label values that soft Dice uses, for the scans of a list."""
     if not config.extra_terms.dice_weight:
         return []
     if not config.scans.labels:
@@ -140,7 +140,7 @@ def _of_folder(folder: DecathlonDataset, config: TrainingConfig, options: dict[s
 
 
 def _needs(config: TrainingConfig) -> tuple[str, ...]:
-    """What the outer objective looks at beside the images."""
+    """The annotations that the outer objective needs besides the images."""
     if not config.bilevel.enabled:
         return ()
     return tuple(OUTER_OBJECTIVES.find(config.bilevel.outer_loss).needs)

@@ -29,7 +29,7 @@ class FeatureProblem(OuterProblem):
     Args:
         network: Whose features are moved.
         pairs: With what the objective needs.
-        objective: What they are moved for; Dice of warped labels by default.
+        objective: Objective that the features are optimised for; Dice of warped labels by default.
         part: ``"features"``, which inner training then leaves alone, or ``"network"``:
             all of it, in turn with training, which moves all of it too.
         optimizer: Like that of the network by default.

@@ -23,9 +23,9 @@ class LossWeightProblem(OuterProblem):
     """Tunes the weights of the training objective on pairs that the network is not trained on.
 
     Args:
-        weights: Of the objective; their logarithms are moved.
+        weights: Loss weights, whose logarithms are optimised.
         pairs: With what the objective needs.
-        objective: What the weights are tuned for; Dice of warped labels by default.
+        objective: Objective that the weights are tuned for; Dice of warped labels by default.
         method: How training is differentiated: a name of `bilevelmorph.registry.METHODS`,
             or a `HypergradientMethod`.
         optimizer: `outer_adam(0.02)` by default. Another needs a small epsilon, because
@@ -96,7 +96,7 @@ def hypergradient_step(
     Args:
         problem: Whose variables are moved.
         trainer, step, batch, outer: See `OuterProblem.step`.
-        objective: Of the deformation of the outer pairs, and these.
+        objective: Function of the deformation of the outer pairs and of their batch.
     """
     batch = trainer.prepare(step, batch)
 

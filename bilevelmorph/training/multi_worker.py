@@ -22,7 +22,7 @@ class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None) -> Any:
-        """Of a value or a structure of them; scalars have no axis to be reduced."""
+        """Reduce a value or a structure of values; scalars have no axis to reduce over."""
 
         def one(part: Any) -> Any:
             flat = self.experimental_local_results(part)[0].shape.rank == 0

@@ -1,4 +1,4 @@
-"""What a trainer minimises over the weights of a network."""
+"""The objective that a trainer minimises over the weights of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Objective(Protocol):
 
     Attributes:
         variables: Trained along with the network; most objectives have none.
-        state_variables: What a checkpoint has to hold of the objective.
+        state_variables: Variables that a checkpoint has to hold.
 
     >>> class MeanIntensity:
     ...     variables = state_variables = ()
@@ -44,5 +44,5 @@ class Objective(Protocol):
         ...
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the objective again, its weights as they are now."""
+        """The configuration that restores the objective, with its present weights."""
         ...

@@ -1,4 +1,4 @@
-"""What outer problems are solved for: criteria on pairs that the network is not trained on."""
+"""Objectives of outer problems: criteria on pairs that the network is not trained on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OuterObjective(ABC):
         """The criterion for a batch.
 
         Args:
-            deformation: That the network gives for this batch.
+            deformation: Output of the network for this batch.
             batch: ``moving`` and ``fixed``, ``[B, *S, C]``, and `needs`: one-hot label
                 maps ``[B, *S, K]``, or landmarks in voxels ``[B, P, N]``.
 
@@ -94,7 +94,7 @@ class LabelFreeObjective(OuterObjective):
     """Local correlation and a penalty on folding, both with constant weights; needs no annotation.
 
     Args:
-        window: Of the correlation, in voxels.
+        window: Window width of the correlation, voxels.
 
     >>> image = tf.random.stateless_uniform([1, 8, 8, 1], [0, 1])
     >>> still = Deformation(tf.zeros([1, 8, 8, 2]), [], [])

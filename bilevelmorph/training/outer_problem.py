@@ -35,13 +35,13 @@ class OuterProblem(ABC):
     not touch the inner training.
 
     Args:
-        name: Of the problem, for logs.
-        variables: What it moves.
+        name: Name of the problem, for logs.
+        variables: The variables that it optimises.
         pairs: The pairs of its objective, which the network is never trained on.
-        optimizer: Of the variables; None for one like the network's.
+        optimizer: Optimizer of the variables; None for one like the network's.
         every: Training steps for each step of this problem.
         warmup: Training steps before its first.
-        names: Of the variables, for logs; their numbers by default.
+        names: Names of the variables, for logs; their numbers by default.
 
     >>> class Shrink(OuterProblem):
     ...     def step(self, trainer, step, batch, outer):
@@ -90,16 +90,16 @@ class OuterProblem(ABC):
         """One step, as part of a graph.
 
         Args:
-            trainer: Of the network below.
+            trainer: Trainer of the network.
             step: Number of the training step that was taken last, ``[]``.
-            batch: Of that training step.
-            outer: Of this problem's own pairs.
+            batch: Batch of that training step.
+            outer: Batch of this problem's own pairs.
 
         Returns:
             Scalars to be logged, ``upper`` (the outer loss) and ``status`` among them.
         """
 
-    # What inner training sees of the problem.
+    # How inner training depends on the problem.
 
     def sample(self, seed: tf.Tensor) -> None:  # noqa: B027  (most problems draw nothing)
         """Draw at random what the network depends on in a step, from the step's seed ``[2]`` alone."""
@@ -131,7 +131,7 @@ class OuterProblem(ABC):
 
     @property
     def state_variables(self) -> list[Any]:
-        """What a checkpoint has to hold of the problem."""
+        """Variables of the problem that a checkpoint has to hold."""
         kept = self.method.variables if self.method else ()
         return [*self.optimizer.variables, *self.variables, *kept]
 
@@ -146,7 +146,7 @@ class OuterProblem(ABC):
         return f"{self.name}_skipped"
 
     def values(self) -> dict[str, float]:
-        """What a log says of the problem at the end of an epoch."""
+        """Values of the problem for the log at the end of an epoch."""
         return {}
 
     def record(self, row: dict[str, float]) -> None:
@@ -154,7 +154,7 @@ class OuterProblem(ABC):
         self.trajectory.append(row)
 
     def suspect(self) -> str | None:
-        """What of the problem is no longer finite, if anything."""
+        """Name of a value that is no longer finite, if any."""
         return None
 
     def named(self, values: Sequence[tf.Tensor]) -> list[tuple[str, tf.Tensor]]:

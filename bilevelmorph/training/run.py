@@ -29,7 +29,7 @@ def train(
     """Train a network and leave checkpoints, logs and the configuration in its folder.
 
     Args:
-        config: Of the run; the defaults, where it is None.
+        config: Configuration of the run; the defaults, where it is None.
         quiet: No progress bars.
         options: Values beside the configuration, named as the flags of `bilevelmorph train`:
             ``train(data="scans", network="propagation", image_loss="ncc")``. Components may
@@ -53,7 +53,7 @@ def train(
 
 
 class Prepared(NamedTuple):
-    """What a run begins with.
+    """The start of a run.
 
     Attributes:
         network: With the weights that the run starts from.
@@ -86,7 +86,7 @@ def prepare(config: TrainingConfig, pairs: Any) -> Prepared:
     network.build()
     if start is not None:
         load_weights(network, start)
-    # What single pairs are refined by; positions are known of synthetic pairs alone.
+    # Instance optimisation uses this; only synthetic pairs have known positions.
     network.objective = energy.get_config() | ({"similarity": "mind"} if config.scans.synthetic else {})
     return Prepared(network, energy, start, initial_epoch)
 

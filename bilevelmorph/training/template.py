@@ -47,7 +47,7 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
     Leaves ``init_template.nii.gz``, ``template.nii.gz``, and all that `train` leaves.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         quiet: No progress bars.
 
     Returns:

@@ -15,23 +15,23 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.warping import warp
 
-# Adam moves every voxel by its rate; a template has farther to go than a kernel.
+# Adam moves every voxel by its learning rate, but a template has farther to go than a kernel.
 GAIN = 10.0
-# Scans that the mean displacement remembers.
+# Time constant of the running mean of the displacement, in scans.
 MEMORY = 100.0
 
 
 class TemplateObjective:
-    """An image that all scans are reached from with the least deformation, which is zero on average.
+    """A template: the image from which all scans are reached with the least deformation, zero on average.
 
     The template is the moving image; scans are the fixed ones of each batch.
 
     Args:
         energy: Similarity and regularity, weighted.
         start: ``[*S, C]``, such as the mean of the scans.
-        image_weight: Share of the similarity of the warped template and the scan; the
-            rest is that of the scan, warped back, and the template.
-        mean_weight: Of the squared mean displacement over the last hundred scans.
+        image_weight: Share of the similarity between the warped template and the scan; the
+            rest compares the scan, warped back, with the template.
+        mean_weight: Weight of the squared mean displacement over the last hundred scans.
 
     Reference: Dalca et al., Learning conditional deformable templates, NeurIPS 2019.
 
@@ -67,7 +67,7 @@ class TemplateObjective:
         return np.array(self._change)[0] * GAIN
 
     def get_config(self) -> dict[str, Any]:
-        """That of the energy, by which single pairs are refined."""
+        """The configuration of the energy, which instance optimisation uses."""
         return self.energy.get_config()
 
     def evaluate(
@@ -95,7 +95,7 @@ class TemplateObjective:
         return self.energy.total(own) + self.mean_weight * terms["mean"]
 
     def _remembered(self, displacement: tf.Tensor) -> tf.Tensor:
-        """The mean displacement with this batch; it is kept."""
+        """Update and return the running mean of the displacement."""
         share = tf.cast(tf.shape(displacement)[0], tf.float32) / MEMORY
         now = tf.reduce_mean(displacement, 0, keepdims=True)
         mean = (1 - share) * self._mean.value + share * now

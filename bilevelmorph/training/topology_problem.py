@@ -30,9 +30,9 @@ class TopologyProblem(OuterProblem):
     Args:
         network: A supernet, in which something is searched.
         loss: The objective, with the weights that it has in training.
-        pairs: That the network is not trained on.
+        pairs: Pairs that the network is not trained on.
         rate: Learning rate of the gates' logits.
-        cost: What the architecture costs, to be added to the objective.
+        cost: Cost of the architecture, added to the objective.
         every, warmup: See `OuterProblem`.
 
     Reference: Fan et al., AutoReg, TIP 2023, which leave the topology open.

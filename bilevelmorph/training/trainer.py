@@ -40,7 +40,7 @@ class Trainer:
         loss: Its objective, such as an `Energy`.
         problems: Outer problems, each with its variables, pairs, method and schedule.
         augmentation: Applied to real pairs in the step.
-        seed: Of augmentation and of random layers.
+        seed: Random seed of augmentation and random layers.
 
     >>> from bilevelmorph.losses.energy import Energy
     >>> from bilevelmorph.networks import PropagationNetwork
@@ -197,7 +197,7 @@ class Trainer:
         return {problem.loss_column: values["upper"], problem.skipped_column: skipped}
 
     def values(self) -> dict[str, float]:
-        """What the outer problems say of themselves: loss weights, entropy."""
+        """Values of the outer problems for the log: loss weights, entropy."""
         return {k: v for problem in self.problems for k, v in problem.values().items()}
 
     def seconds_per_step(
@@ -207,7 +207,7 @@ class Trainer:
 
         Args:
             pairs, batch_size: As in `fit`.
-            rounds: Of which the fastest counts.
+            rounds: Number of repetitions, of which the fastest counts.
 
         Returns:
             Seconds.
@@ -233,7 +233,7 @@ class Trainer:
             variable.assign(value)
         return total
 
-    # What a step is made of; outer problems use it too.
+    # The parts of a step, which outer problems use as well.
 
     def _train_step(self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: Batch) -> Tensors:
         """One update of these variables."""
@@ -295,7 +295,7 @@ class Trainer:
 
     @property
     def state_variables(self) -> list[Any]:
-        """What a checkpoint has to hold beside the network."""
+        """Variables that a checkpoint has to hold besides the network's weights."""
         inner = [v for one in self._optimizers for v in one.variables]
         outer = [v for problem in self.problems for v in problem.state_variables]
         return [*inner, *outer, *self.loss.state_variables]

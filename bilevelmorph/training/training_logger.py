@@ -1,4 +1,4 @@
-"""What a run leaves behind to read: a CSV file and TensorBoard events."""
+"""The logs of a run: a CSV file and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TrainingLogger:
     Rows of epochs that are about to be run again, after a resume, are dropped.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         initial_epoch: Epochs already done.
 
     >>> import tempfile

@@ -21,12 +21,12 @@ _PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
 _PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
 # A damaged header may promise more than memory holds; compressed weights are not ten times smaller.
 _MOST = 10
-# Of the constructor of VoxelMorph 0.2, which its files hold; filters are read from the arrays.
+# Constructor arguments that files of VoxelMorph 0.2 hold; filters are read from the arrays.
 _KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
 
 
 class H5(NamedTuple):
-    """What an HDF5 file of Keras holds.
+    """The content of an HDF5 file of Keras.
 
     Attributes:
         arrays: Kernel and bias of every layer that has them, by its name.
@@ -77,7 +77,7 @@ def read_h5(path: str | Path) -> H5:
 
 @contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
-    """What a damaged or strange file leads to, in h5py or here, becomes one clear line."""
+    """Turn any error that a damaged or foreign file causes, in h5py or here, into one clear line."""
     try:
         yield
     except Exception as error:
@@ -186,7 +186,7 @@ def load_h5(network: keras.Model, path: str | Path) -> list[str]:
         path: ``.h5``.
 
     Returns:
-        What of the file did not fit, and what of the network it left as it was.
+        Notes on the parts of the file that did not fit, and of the network that it left unchanged.
 
     Raises:
         InputError: Nothing fits.

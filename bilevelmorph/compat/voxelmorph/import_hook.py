@@ -52,7 +52,7 @@ def _mending() -> Iterator[None]:
             delattr(holder, name)
 
 
-# What of REPAIRED is being imported, and "keras" behind it once registration is due.
+# The packages of REPAIRED being imported, and "keras" once our classes are to be registered.
 _importing: list[str] = []
 
 
