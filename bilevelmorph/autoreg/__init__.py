@@ -1,1 +1,1 @@
-"""AutoReg: a network, its loss weights and its weights from a folder of scans and a time budget."""
+"""AutoReg: architecture, loss weights and network weights searched for a folder of scans, within a budget."""

@@ -1,4 +1,4 @@
-"""Keras Tuner's oracles and tuners, with a time budget and files that are written whole."""
+"""Keras Tuner's oracles and tuners, with a time budget and atomically written files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def is_done(trial: Any) -> bool:
 def budgeted_oracle(
     base: type[kt.Oracle], budget: TimeBudget, part: str, seconds: float, **options: Any
 ) -> kt.Oracle:
-    """An oracle that hands out no trial where the longest one until now would not fit any more.
+    """An oracle that stops as soon as a trial as long as the longest so far would exceed the budget.
 
     Args:
-        base: Keras Tuner's class of it.
-        budget: Counts the time.
-        part: Under this name.
-        seconds: To be used.
+        base: Oracle class of Keras Tuner.
+        budget: Records the time used.
+        part: Name under which the time is recorded.
+        seconds: Time available.
         options: Arguments of the constructor.
     """
 
@@ -56,7 +56,7 @@ def budgeted_oracle(
 
 
 class _WholeFiles:
-    """A tuner's own state is written whole; killed in between, Keras Tuner could not go on."""
+    """Write a tuner's state atomically; after a kill in mid-write, Keras Tuner could not resume."""
 
     def save(self: Any) -> None:
         if not self._is_worker():
@@ -65,7 +65,7 @@ class _WholeFiles:
 
 
 class BudgetedTuner(_WholeFiles, kt.Tuner):
-    """Keras Tuner's tuner of whole trials.
+    """Keras Tuner's base tuner, which trains every trial in full.
 
     >>> BudgetedTuner.__mro__[2].__name__
     'Tuner'
@@ -73,14 +73,14 @@ class BudgetedTuner(_WholeFiles, kt.Tuner):
 
 
 class BudgetedHyperband(_WholeFiles, kt.Hyperband):
-    """Keras Tuner's Hyperband, whose trials go on from those of the rung before.
+    """Keras Tuner's Hyperband, whose trials continue those of the previous rung.
 
     >>> BudgetedHyperband.__mro__[2].__name__
     'Hyperband'
     """
 
     def __init__(self, oracle: kt.Oracle, hypermodel: kt.HyperModel, **options: Any) -> None:
-        # Past Hyperband's own constructor, which would make an oracle without a budget.
+        # Skips Hyperband's own constructor, which would create an oracle without a budget.
         kt.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **options)
 
 

@@ -58,13 +58,13 @@ def evolve(
         config: Configuration of the search.
         found: Result of the gradient search.
         given: Loss weights of the start, by name.
-        budget: Counts the time under ``"trial"``.
-        seconds: To be used; `trials`, where given, decides instead. Two are trained at least.
+        budget: Records the time used, under ``"trial"``.
+        seconds: Time available; `trials` takes precedence if given. At least two are trained.
         progress: Reports every candidate.
         labelled: Candidates are scored by Dice.
 
     Returns:
-        The candidates in the order in which they were tried. Those that are there are read.
+        The candidates in the order in which they were tried. Finished trials are read from disk.
 
     Raises:
         InputError: The network that the gradients found cannot be trained.
@@ -97,7 +97,7 @@ def _is_over(config: SearchConfig, tried: list[Candidate], budget: TimeBudget, s
         return False
     if config.budget.trials:
         return len(tried) >= 2 + config.budget.trials
-    # As long as the last: the first of all also compiles.
+    # Estimated by the last one: the very first also compiles.
     return budget.used(PART) + tried[-1].seconds > seconds
 
 
@@ -108,14 +108,14 @@ def propose(
 
     Args:
         config, found, given: See `evolve`.
-        tried: In the order in which they were.
+        tried: The candidates so far, in order.
 
     Returns:
         A name, a genotype and loss weights.
     """
     moved = [name for name in found.weights if found.weights[name] != given[name]]
     first = [(found.genotype, found.weights), (start(config), given), (found.genotype, given)]
-    # The third would be the first where loss weights stay as they are.
+    # If the loss weights have not moved, the third would equal the first.
     number, count = len(tried), len(first) if moved else 2
     if number < count:
         return FIRST[number], first[number][0], dict(first[number][1])
@@ -136,12 +136,12 @@ def propose(
 
 
 def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
-    """A loss weight to try next: beyond the best if that is the end of those tried, else around it.
+    """The next value of a loss weight: beyond the best if that is an extreme of those tried, else near it.
 
     Args:
-        best: The best of them.
-        tried: All of them.
-        random: Decides.
+        best: The best value so far.
+        tried: All values so far.
+        random: Random numbers.
 
     >>> random = np.random.default_rng(0)
     >>> mutate(1.0, [1.0, 5.0], random) < 1.0 < 5.0 < mutate(5.0, [1.0, 5.0], random)
@@ -154,11 +154,11 @@ def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> 
 def crossover(
     first: Genotype, second: Genotype, random: np.random.Generator, share: float = KEPT
 ) -> Genotype:
-    """A genotype with the scales of one of two, and cells of either wherever both have them.
+    """A genotype with the scales of one parent, and cells of either wherever both have one.
 
     Args:
-        first, second: Genotypes of one space.
-        random: Decides.
+        first, second: Genotypes of the same search space.
+        random: Random numbers.
         share: Share of cells taken from the first.
 
     >>> a, b = (Genotype.uniform(name, (4, 2), 1) for name in ("conv1", "conv3"))

@@ -18,7 +18,7 @@ ROUNDS = 7
 
 
 def median_ms(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """The median time of a call after two to warm up, milliseconds."""
+    """The median time of a call after two warm-up calls, milliseconds."""
     seconds = []
     for _ in range(rounds + 2):
         began = time.perf_counter()
@@ -28,10 +28,10 @@ def median_ms(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
 
 
 def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int = ROUNDS) -> float:
-    """One forward pass for one pair, milliseconds.
+    """Time of one forward pass for one pair, milliseconds.
 
     Args:
-        network: Any of ours.
+        network: A registration network.
         shape: Grid size of the pair.
         rounds: Number of repetitions, of which the median is taken.
 
@@ -44,14 +44,14 @@ def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int =
 
 
 def operation_costs(network: AutoRegNetwork, shape: Sequence[int]) -> dict[tuple[int, str], float]:
-    """Milliseconds of every operation at every scale, and of what a stage costs beside its cell.
+    """Time of every operation at every scale, and of a stage without its cell, milliseconds.
 
     Args:
-        network: Whose operations, scales and widths are looked at.
+        network: Gives the operations, scales and widths to measure.
         shape: Size of the full grid.
 
     Returns:
-        By scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"`` for the rest of a stage.
+        Times by scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"`` is a stage without its cell.
     """
     costs: dict[tuple[int, str], float] = {}
     for scale in network.features:
@@ -75,5 +75,5 @@ def _layer_ms(layer: Any, inputs: Sequence[Any]) -> float:
 
 
 def expected_ms(network: AutoRegNetwork, costs: Mapping[tuple[int, str], float]) -> float:
-    """Of `AutoRegNetwork.expected_cost`, as a number."""
+    """The value of `AutoRegNetwork.expected_cost`, as a number."""
     return float(network.expected_cost(costs))

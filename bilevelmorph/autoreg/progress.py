@@ -10,13 +10,13 @@ from bilevelmorph.config import SearchConfig
 
 
 class Progress:
-    """Tells what a search does, every candidate when it is scored, and the time left.
+    """Reports what a search is doing, every candidate with its score, and the time left.
 
     Args:
         config: Configuration of the search.
         budget: Time budget of the search.
         unit: Unit of the scores.
-        quiet: Say nothing.
+        quiet: Report nothing.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -32,16 +32,16 @@ class Progress:
         self._scored: list[Candidate] = []
 
     def say(self, text: str) -> None:
-        """Say anything."""
+        """Print a message."""
         if not self.quiet:
             tqdm.write(text)
 
     def scored(self, candidate: Candidate) -> None:
-        """Say how a candidate did."""
+        """Report the score of a candidate."""
         self.say(self.line(candidate))
 
     def line(self, candidate: Candidate) -> str:
-        """What `scored` says."""
+        """The message of `scored`."""
         self._scored.append(candidate)
         best = ranked(self._scored, self.config.architecture.target_ms)[0]
         what = f"{candidate.name}: {self.unit} {candidate.score:.4f}, {candidate.ms:.0f} ms a pair"

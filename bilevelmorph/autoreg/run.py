@@ -1,4 +1,4 @@
-"""A search from its configuration: what is tried, what wins, and what is left behind."""
+"""A search from its configuration: candidates, winner and output files."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class SearchResult(NamedTuple):
     """The result of a search.
 
     Attributes:
-        candidates: All that were trained, the best first.
+        candidates: All trained candidates, the best first.
         labelled: Whether they were scored by Dice.
-        seconds: Used by each part.
+        seconds: Time used by each part.
 
     >>> genotype, scores = Genotype.uniform("conv1", (2,), 1), {"random-1": 0.71, "random-2": 0.78}
     >>> tried = [Candidate(name, genotype, {}, score, 5.0, 60.0) for name, score in scores.items()]
@@ -53,19 +53,19 @@ class SearchResult(NamedTuple):
 
 
 def search(config: SearchConfig | None = None, quiet: bool = False, **options: object) -> SearchResult | None:
-    """Search a network for a folder of scans.
+    """Search for a network for a folder of scans.
 
-    Leaves in its folder ``genotype.json`` and ``weights.json`` of the winner,
-    ``trials.csv``, ``config.json`` and the state that a second call with the same
-    configuration goes on from.
+    Writes to its folder ``genotype.json`` and ``weights.json`` of the winner,
+    ``trials.csv``, ``config.json`` and the state from which a second call with the
+    same configuration resumes.
 
     Args:
-        config: Configuration of the search; the defaults, where it is None.
+        config: Configuration of the search; the defaults if None.
         quiet: No progress bars.
-        options: Values beside the configuration, named as the flags of `bilevelmorph search`.
+        options: Values that override the configuration, named as the flags of `bilevelmorph search`.
 
     Returns:
-        The result; None in a worker, whose chief has it.
+        The result; None in a worker, since its chief has the result.
 
     Raises:
         InputError: Data or values that cannot be used, too little time.
@@ -98,7 +98,7 @@ def search(config: SearchConfig | None = None, quiet: bool = False, **options: o
 
 
 def check_search(config: SearchConfig) -> None:
-    """Refuse values of the search's own that cannot work."""
+    """Refuse options of the search that cannot work."""
     _ = config.seconds
     budget, space, own = config.budget, config.space, config.architecture
     one_of("searcher", budget.searcher, SEARCHERS)
@@ -128,7 +128,7 @@ def check_search(config: SearchConfig) -> None:
 
 
 def check_all(config: SearchConfig) -> None:
-    """Refuse what cannot work, before anything is opened."""
+    """Refuse any option that cannot work, before opening a file."""
     check_search(config)
     training = config.training(outer_loss="label-free")
     response = config.tuning.hypergradient == RESPONSE
@@ -155,7 +155,7 @@ def _by_gradients(
     given = {k: float(v) for k, v in make_energy(config.training()).weights.items()}
     ours = evolve(config, found, given, budget, TRIALS * config.seconds, progress, labelled)
     progress.say("3/3  the same time for random candidates")
-    # With search_steps and trials the numbers decide, not how fast the machine is.
+    # With search_steps and trials given, the result does not depend on the speed of the machine.
     seconds = config.seconds
     if not (config.budget.search_steps and config.budget.trials):
         seconds = budget.used("gradient") + budget.used(EVOLVED)
@@ -176,7 +176,7 @@ def _labelled(config: SearchConfig) -> bool:
 
 
 def _same_search(config: SearchConfig, folder: Path) -> None:
-    """Go on only from the same search; begin it where there is none."""
+    """Resume only the same search; start it if there is none."""
     path = folder / "config.json"
     if not path.is_file():
         config.save(path)
@@ -196,7 +196,7 @@ def _same_search(config: SearchConfig, folder: Path) -> None:
 def _write(result: SearchResult, folder: Path) -> None:
     best = result.candidates[0]
     best.genotype.save(folder / "genotype.json")
-    # Weights of stages that the winner does not have would be refused when it is trained.
+    # Training the winner would refuse the weights of stages that it lacks.
     stages = {f"similarity_{scale}" for scale in best.genotype.deformation}
     served = [k for k in best.weights if not k.startswith("similarity_") or k in stages]
     weights = {k: float(best.weights[k]) for k in served}
@@ -217,7 +217,7 @@ def row_of(candidate: Candidate) -> dict[str, Any]:
 
 
 def summary(genotype: Genotype) -> str:
-    """A genotype in a line: the cells of every scale, fine to coarse, channels and repetitions."""
+    """A genotype in one line: the cells of every scale from fine to coarse, channels and repetitions."""
 
     def cells(table: Mapping[int, Sequence[str]], kind: str, numbers: Mapping[int, int], unit: str) -> str:
         return "; ".join(f"{kind}{s} {' '.join(table[s])} {unit}{numbers[s]}" for s in sorted(table))

@@ -8,18 +8,18 @@ from typing import Any
 from bilevelmorph.config import SearchConfig
 from bilevelmorph.networks.genotype import INPUTS, Genotype
 
-# A search over the weight of regularity, this many times down and up from the start.
+# The weight of regularity is searched down to and up to this factor from its start.
 SPREAD = 10.0
 
 
 def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
-    """Channels of a network before anything is known: doubled at every coarser scale, as far as allowed.
+    """Initial channels of a network: doubled at every coarser scale, up to the largest allowed.
 
-    Coarse scales have so few voxels that they cost no more for it.
+    Coarse scales have so few voxels that this costs nothing.
 
     Args:
-        filters: To choose from; the finest scale has the fewest.
-        scales: 2, 4, ...
+        filters: Choices; the finest scale has the fewest.
+        scales: Scales 2, 4, ...
 
     >>> widths((16, 32), (8, 4, 2))
     {2: 16, 4: 32, 8: 32}
@@ -46,11 +46,11 @@ def _plainest(config: SearchConfig) -> str:
 
 
 def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
-    """The architecture that a set of hyperparameters stands for.
+    """The architecture that a set of hyperparameters encodes.
 
     Args:
         hp: Keras Tuner's `HyperParameters`.
-        config: Whose operations, layers, scales and filters bound the choice.
+        config: Its operations, layers, scales and filters bound the choice.
 
     Returns:
         The genotype; hyperparameters that are new to `hp` take their defaults.
@@ -58,7 +58,7 @@ def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
     levels = hp.Int("levels", 1, len(config.space.scales), default=len(config.space.scales))
     scales = [2 ** (k + 1) for k in range(levels)]
     features, deformation, inputs, filters, steps = {}, {}, {}, {}, {}
-    # All of them are asked for, so that every trial has the same hyperparameters.
+    # All are requested, so that every trial has the same hyperparameters.
     for scale in sorted(config.space.scales):
         cells = [_draw_cell(hp, f"{kind}{scale}", config) for kind in ("F", "D")]
         fed = hp.Boolean(f"D{scale}/coarser", default=True)
@@ -82,11 +82,11 @@ def _draw_cell(hp: Any, name: str, config: SearchConfig) -> tuple[str, ...]:
 
 
 def draw_weights(hp: Any, start: Mapping[str, float]) -> dict[str, float]:
-    """The loss weights that a set of hyperparameters stands for.
+    """The loss weights that a set of hyperparameters encodes.
 
     Args:
         hp: Keras Tuner's `HyperParameters`.
-        start: Weights by name; that of regularity is chosen around its start, the others stay.
+        start: Initial weights by name; that of regularity is chosen around it, the others stay fixed.
     """
     centre = start["regularity"]
     chosen = hp.Float("regularity", centre / SPREAD, centre * SPREAD, sampling="log", default=centre)

@@ -1,4 +1,4 @@
-"""The gradient searcher: one supernet, whose architecture and loss weights move while it is trained."""
+"""The gradient searcher: one supernet, trained together with its architecture and loss weights."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SupernetResult(NamedTuple):
     Attributes:
         genotype: The likeliest architecture.
         weights: The loss weights at the end.
-        network: The supernet, for what it has learned.
+        network: The trained supernet.
 
     >>> supernet = AutoRegNetwork.space(2, (2,), ["conv1", "skip"], layers=1, filters=4)
     >>> found = SupernetResult(supernet.genotype(), {"similarity": 1.0, "regularity": 0.1}, supernet)
@@ -62,7 +62,7 @@ class SupernetResult(NamedTuple):
 
 
 class _Schedule(keras.callbacks.Callback):
-    """Cools the mixtures as the search goes on, keeps account of time, and stops when it is up."""
+    """Anneals the mixtures, records the time used, and stops when the time is up."""
 
     def __init__(
         self, network: AutoRegNetwork, budget: TimeBudget, config: SearchConfig, epochs: int, seconds: float
@@ -81,13 +81,13 @@ class _Schedule(keras.callbacks.Callback):
         took = time.monotonic() - self._began
         if not self.config.budget.search_steps and self.budget.used(PART) + took > self.seconds:
             self.model.stop_training = True
-            # The same command again finds a search that is done.
+            # So that the same command finds the search finished.
             path = Path(self.config.budget.out, PART, PLAN)
             write_json(path, read_json(path, "a plan") | {"epochs": epoch + 1})
 
 
 class _Trajectory(keras.callbacks.Callback):
-    """Leaves entropy, cost and genotype after every epoch in `search.csv`."""
+    """Writes entropy, cost and genotype to `search.csv` after every epoch."""
 
     def __init__(self, trainer: Trainer, path: Path, done: int) -> None:
         super().__init__()
@@ -117,13 +117,13 @@ class _Trajectory(keras.callbacks.Callback):
 def gradient_search(
     config: SearchConfig, data: TrainingData, budget: TimeBudget, seconds: float, quiet: bool = False
 ) -> SupernetResult:
-    """Move loss weights, architecture and network weights in one run.
+    """Optimise loss weights, architecture and network weights in one run.
 
     Args:
         config: Configuration of the search.
         data: Training pairs, and validation pairs for the outer problems, as candidates see them.
-        budget: Counts the time under ``"gradient"``.
-        seconds: To be used; `search_steps`, where given, decides instead.
+        budget: Records the time used, under ``"gradient"``.
+        seconds: Time available; `search_steps` takes precedence if given.
         quiet: No progress bars.
 
     Returns:
@@ -169,7 +169,7 @@ def gradient_search(
 
 
 def _own_grid(config: SearchConfig) -> SearchConfig:
-    """With the voxels that the supernet sees."""
+    """The configuration with the voxels of the supernet."""
     coarse = config.budget.search_spacing
     return config.with_(spacing=coarse, shape=None) if coarse else config
 
@@ -183,7 +183,7 @@ def _coarser(config: SearchConfig, data: TrainingData) -> TrainingData:
 
 
 def make_supernet(config: SearchConfig, data: TrainingData, energy: Energy) -> AutoRegNetwork:
-    """The supernet, conditioned on the loss weights where these are tuned by its response."""
+    """The supernet, conditioned on the loss weights if these are tuned by its response."""
     shape, space = data.pairs.shape, config.space
     response = config.tuning.hypergradient == RESPONSE
     tuned = [n for n in energy.weights if n not in config.tuning.freeze] if response else []
@@ -223,7 +223,7 @@ def _outer_problems(
     network: AutoRegNetwork,
     energy: Energy,
 ) -> list[OuterProblem]:
-    """Architecture, topology and loss weights."""
+    """The problems of architecture, topology and loss weights."""
     pairs, own = data.outer_pairs, config.architecture
     if pairs is None or not isinstance(energy.weights, LossWeights):
         raise ValueError("a search needs validation pairs and loss weights that can be tuned")
@@ -255,10 +255,10 @@ def _cost(config: SearchConfig, data: TrainingData, network: AutoRegNetwork) -> 
 
 
 def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[int, str], float]) -> float:
-    """What `target_ms` leaves for cells and stages: a network does more than these.
+    """The part of `target_ms` that is left for cells and stages.
 
     Raises:
-        InputError: Nothing.
+        InputError: Nothing is left.
     """
     space, target = config.space, config.architecture.target_ms
     plain = Genotype.uniform(space.operations[0], space.scales, 1, widths(space.filters, space.scales))
@@ -272,7 +272,7 @@ def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[
 
 
 def _epochs(config: SearchConfig, trainer: Trainer, data: TrainingData, folder: Path, seconds: float) -> int:
-    """How many epochs the time allows, measured once; a resumed run keeps to the plan."""
+    """Number of epochs that the time allows, measured once; a resumed run keeps it."""
     steps = config.optimization.steps_per_epoch
     if config.budget.search_steps:
         return max(1, -(-config.budget.search_steps // steps))

@@ -1,4 +1,4 @@
-"""Time that a search has used, over every process that worked on it."""
+"""The time that a search has used, over all its runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bilevelmorph.io.json import read_json, write_json
 
 
 class TimeBudget:
-    """Seconds used by each part of a search, kept in a file so that a resumed run goes on counting.
+    """Seconds used by each part of a search, kept in a file so that a resumed run continues the count.
 
     Args:
         path: File of the clock; the time recorded there counts as used.
@@ -46,7 +46,7 @@ class TimeBudget:
         return sum(self.used(part) for part in {*self._used, *running})
 
     def save(self) -> None:
-        """Write what was used until now."""
+        """Write the time used until now."""
         if self._running:
             part = self._running[0]
             self._used[part] = self.used(part)

@@ -22,7 +22,7 @@ from bilevelmorph.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture and loss weights, and how they did when trained for a while.
+    """An architecture and loss weights, with the score of a short training.
 
     Attributes:
         name: Name of its row in the report.
@@ -30,7 +30,7 @@ class Candidate:
         weights: The loss weights, by name.
         score: On validation pairs, larger is better: mean Dice, or without labels
             the negated label-free objective.
-        ms: One forward pass for one pair.
+        ms: Time of one forward pass for one pair.
         seconds: Duration of the trial.
 
     >>> import dataclasses
@@ -50,16 +50,16 @@ class Candidate:
 
     @property
     def by_gradients(self) -> bool:
-        """Whether the search by gradients tried it, what one begins with by hand too."""
+        """Whether it belongs to the gradient search, the plain network to start from included."""
         return self.name.startswith("gradient")
 
 
 def ranked(candidates: Sequence[Candidate], most: float = 0.0) -> list[Candidate]:
-    """The best first; of equals the first by name, for trials are read from files in any order.
+    """The candidates, the best first; ties are broken by name, since files come in any order.
 
     Args:
-        candidates: To be ranked.
-        most: Milliseconds; what takes longer comes after all that does not. 0 for any.
+        candidates: The candidates.
+        most: Limit in milliseconds; slower candidates come after all others. 0 for none.
     """
     return sorted(candidates, key=lambda c: (0 < most < c.ms, -c.score, c.name))
 
@@ -82,7 +82,7 @@ def open_search_data(config: SearchConfig, labelled: bool) -> TrainingData:
 
     Args:
         config: Configuration of the search.
-        labelled: The validation pairs have label maps, which outer problems look at.
+        labelled: The validation pairs have label maps, which the outer problems use.
     """
     return open_data(config.training(outer_loss="dice" if labelled else "label-free"))
 

@@ -8,10 +8,10 @@ from bilevelmorph.config import SearchConfig
 
 
 def serve(pipe: Any, config: SearchConfig, labelled: bool, xla: str = "auto") -> None:
-    """Train what comes through the pipe until the parent hangs up or is no more.
+    """Train the candidates that come through the pipe until the parent closes it or ends.
 
     Args:
-        pipe: Gives the arguments of `run_trial`, the genotype as a dictionary; takes the answers.
+        pipe: Delivers the arguments of `run_trial`, the genotype as a dictionary; receives the results.
         config: Configuration of the search.
         labelled: Candidates are scored by Dice.
         xla: What XLA compiles, see `using_xla`.

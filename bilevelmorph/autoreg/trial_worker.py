@@ -1,4 +1,4 @@
-"""Trials in a process of their own, so that what they leave in memory goes with it."""
+"""Trials in a separate process, so that ending it frees their memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bilevelmorph.config import SearchConfig
 from bilevelmorph.devices import xla_request
 from bilevelmorph.networks.genotype import Genotype
 
-# TensorFlow keeps some 20 MB of every graph that it has trained, whatever is deleted;
-# a new process costs the import of TensorFlow.
+# TensorFlow keeps about 20 MB of every graph that it has trained, whatever is deleted; a new
+# process costs an import of TensorFlow.
 RECYCLED_AFTER = 8
 
 
 class TrialWorker:
-    """Trains candidates in a child process, which is renewed now and then.
+    """Trains candidates in a child process, which is renewed from time to time.
 
     Args:
         config: Configuration of the search.
@@ -52,7 +52,7 @@ class TrialWorker:
             weights: Its loss weights.
             epochs, initial_epoch: See `Trainer.fit`; by default the whole trial.
             start: ``.weights.h5`` of an earlier part of it.
-            end: Where to leave the weights.
+            end: Where to write the weights.
 
         Returns:
             ``score``, ``ms`` and ``seconds``, see `Candidate`.
@@ -83,7 +83,7 @@ class TrialWorker:
 
     def _renew(self) -> None:
         self.close()
-        # Not forked: TensorFlow does not survive that.
+        # Not forked, because TensorFlow does not survive a fork.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._child = context.Process(
@@ -94,9 +94,9 @@ class TrialWorker:
         self._done = 0
 
     def close(self) -> None:
-        """End the child."""
+        """End the child process."""
         if self._child is not None:
             self._pipe.close()
-            self._child.kill()  # what it was asked for is answered; TensorFlow takes its time to end
+            self._child.kill()  # all requests are answered, and TensorFlow is slow to exit
             self._child.join()
             self._child = None

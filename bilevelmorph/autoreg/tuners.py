@@ -1,4 +1,4 @@
-"""Keras Tuner as the searcher: whole candidates trained one after the other, or on many machines."""
+"""Keras Tuner as the searcher: candidates trained one by one, or on many machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MANY = 100_000
 
 
 class _Space(kt.HyperModel):
-    """Candidates as Keras Tuner builds them, and the process that trains them."""
+    """Builds candidates for Keras Tuner and trains them in another process."""
 
     def __init__(
         self, config: SearchConfig, data: TrainingData, train: TrialWorker, progress: Progress
@@ -47,7 +47,7 @@ class _Space(kt.HyperModel):
         return network
 
     def fit(self, hp: Any, model: AutoRegNetwork, callbacks: Iterable[Any] = (), **options: Any) -> Any:
-        """Train in the other process; Keras Tuner's callbacks tell where the weights are wanted."""
+        """Train in the other process; Keras Tuner's callbacks name the file for the weights."""
         end = next(c.filepath for c in callbacks if hasattr(c, "filepath"))
         epochs, done = int(options.get("epochs", 0)), int(options.get("initial_epoch", 0))
         start = end.replace(".weights.h5", ".start.weights.h5") if done else None
@@ -75,8 +75,8 @@ def tuner_search(
 ) -> list[Candidate]:
     """Train candidates until the time is used up.
 
-    Trials that are done are not done again by a later call on the same folder.
-    Where Keras Tuner's variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    A later call on the same folder does not repeat finished trials.
+    If Keras Tuner's variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
     `KERASTUNER_ORACLE_PORT` are set, this process is the chief, which hands out
     trials, or a worker, which trains them.
 
@@ -84,14 +84,14 @@ def tuner_search(
         config: Configuration of the search.
         data: Pairs.
         labelled: Candidates are scored by Dice.
-        budget: Counts the time under `kind`.
-        seconds: To be used.
+        budget: Records the time used, under `kind`.
+        seconds: Time available.
         kind: ``"tuner-random"``, ``"tuner-bayesian"`` or ``"tuner-hyperband"``.
         folder: Where Keras Tuner keeps its trials.
         progress: Reports every candidate.
 
     Returns:
-        All candidates, the best first; of a worker none.
+        All candidates, the best first; none for a worker.
 
     Raises:
         InputError: A worker's chief does not answer, or not one trial fits the time.
@@ -99,7 +99,7 @@ def tuner_search(
     await_chief()
     budget.begin(kind)
     train = TrialWorker(config, labelled)
-    with redirect_stdout(io.StringIO()):  # Keras Tuner says that it goes on from a file
+    with redirect_stdout(io.StringIO()):  # Keras Tuner announces that it resumes from a file
         tuner = _make_tuner(_Space(config, data, train, progress), kind, budget, seconds, folder)
     try:
         tuner.search(verbose=0)
@@ -156,7 +156,7 @@ def _candidate(trial: Any, config: SearchConfig, data: TrainingData) -> Candidat
 
 
 def is_worker() -> bool:
-    """Whether this process trains what a chief elsewhere hands out."""
+    """Whether this process trains trials that a chief hands out."""
     return "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
 
 
@@ -169,10 +169,10 @@ def await_chief(seconds: float = CHIEF_SECONDS) -> None:
     """Wait until a worker's chief answers.
 
     Args:
-        seconds: To wait at most.
+        seconds: Longest wait.
 
     Raises:
-        InputError: It does not, or Keras Tuner's variables are not all set.
+        InputError: The chief does not answer, or not all of Keras Tuner's variables are set.
     """
     names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
     missing = [n for n in names if n not in os.environ]

@@ -44,7 +44,7 @@ def random_displacement(
     Args:
         shape: Spatial sizes.
         amplitude: Standard deviation of the velocity in voxels.
-        spacing: Spacing of its coarse grid, voxels; a second grid at half of it adds a third of the amplitude.
+        spacing: Spacing of its coarse grid, voxels; a grid of half of it adds a third of the amplitude.
         seed: ``[2]`` int32.
         steps: Squarings.
 

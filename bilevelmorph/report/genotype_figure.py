@@ -1,4 +1,4 @@
-"""A searched architecture, drawn."""
+"""A drawing of a searched architecture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.io.volumes import suffix
 from bilevelmorph.networks.genotype import Genotype
 
-# One colour a family of operations, darker where it reaches farther.
+# One colour per family of operations, darker for larger kernels.
 _COLOURS = {
     "skip": "#e8e8e8",
     "conv1": "#deebf7",
@@ -28,12 +28,12 @@ _WIDE, _HIGH, _GAP = 1.0, 0.62, 0.25
 
 
 def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> None:
-    """Cells of features on the left, of deformation on the right; a row a scale, the coarsest below.
+    """Draw F cells on the left and D cells on the right, one row per scale, the coarsest at the bottom.
 
     Args:
         path: PNG or SVG.
-        genotype: To be drawn.
-        title: Over the drawing.
+        genotype: The genotype to draw.
+        title: Title of the drawing.
 
     Raises:
         InputError: Another ending.
@@ -88,7 +88,7 @@ def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> No
 
 
 def _draw_cell(axis: Any, x: float, y: float, operations: tuple[str, ...]) -> float:
-    """Boxes in a row; the x at which they end."""
+    """Draw boxes in a row; returns the x where they end."""
     from matplotlib.patches import FancyBboxPatch
 
     for name in operations:

@@ -23,17 +23,17 @@ def registration_figure(
     like_fixed: tuple[np.ndarray, np.ndarray] | None = None,
     title: str = "",
 ) -> None:
-    """One row a viewing direction: moving, fixed, moved, differences, deformed grid.
+    """Draw moving, fixed, moved, differences and deformed grid, one row per viewing direction.
 
     Args:
         path: PNG.
         moving: ``[*S]`` on the fixed grid, before registration, in [0, 1].
         fixed, moved: ``[*S]`` in [0, 1].
         displacement: ``[*S, N]`` voxels, drawn as a deformed grid over the
-            determinant of its Jacobian (blue shrinks, red grows).
+            Jacobian determinant (blue shrinks, red grows).
         like_fixed: `moving` and `moved` in the contrast of `fixed`, for the
-            differences, where the contrasts are not the same.
-        title: Over the figure.
+            differences, if the contrasts differ.
+        title: Title of the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def registration_figure(
 
 
 def _middle(fixed: np.ndarray, view: int) -> int:
-    """The slice through the middle of what is not background."""
+    """The slice through the centre of the foreground."""
     profile = (fixed > 0.1).sum(tuple(a for a in range(fixed.ndim) if a != view))
     if not profile.any():
         return fixed.shape[view] // 2

@@ -1,4 +1,4 @@
-"""One page on a search: what was tried, what won, and why."""
+"""The report of a search: what was tried, what won, and why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
         result: Result of the search.
 
     Returns:
-        The page's path.
+        Path of the page.
     """
     folder = Path(config.budget.out)
     best = result.candidates[0]
@@ -95,7 +95,7 @@ def _weights(candidate: Candidate) -> str:
 
 
 def train_command(config: SearchConfig, genotype: Genotype | None = None) -> str:
-    """The line that trains the winner in full.
+    """The command that trains the winner in full.
 
     Args:
         config: Configuration of the search, whose grid and objective the training shares.

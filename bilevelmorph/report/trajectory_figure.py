@@ -1,4 +1,4 @@
-"""Loss weights over a bilevel run, drawn."""
+"""A figure of loss weights over a bilevel run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PREFIX = "weight_"
 
 
 def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title: str = "") -> None:
-    """One panel a loss weight that moves, logarithmic; one line a run.
+    """Draw one logarithmic panel per loss weight that is tuned, with one line per run.
 
     Args:
         path: PNG.
-        tables: `weights.csv` of each run, by what the run is to be called.
-        title: Over the figure.
+        tables: `weights.csv` of each run, by the label of the run.
+        title: Title of the figure.
 
     Raises:
         InputError: A table without weights.
@@ -50,10 +50,10 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
 
 
 def logarithmic(axis: Any) -> None:
-    """A logarithmic y axis in plain numbers, between its decades too where it spans less than one.
+    """Make the y axis logarithmic, with plain numbers, also between decades if it spans less than one.
 
     Args:
-        axis: Matplotlib's, with its lines drawn.
+        axis: Matplotlib axis with its lines drawn.
     """
     from matplotlib.ticker import NullFormatter
 

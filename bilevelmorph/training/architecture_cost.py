@@ -11,14 +11,14 @@ from bilevelmorph.networks.autoreg_network import AutoRegNetwork
 
 
 class ArchitectureCost:
-    """The expected cost of a supernet, weighted.
+    """The expected cost of a supernet, as a weighted penalty.
 
     Args:
         network: A supernet.
         weight: Weight of the penalty; 0 for none.
         costs: See `AutoRegNetwork.expected_cost`.
         most: Largest cost without penalty: only the excess counts, as a share of
-            it; 0 counts all, as a share of what the network costs now.
+            it; 0 counts all of it, as a share of the present cost.
 
     >>> network = AutoRegNetwork.space(2, (2,), ["conv1", "conv3"], layers=1, filters=4)
     >>> network.build()
@@ -45,5 +45,5 @@ class ArchitectureCost:
         return self.weight * excess
 
     def share(self) -> float:
-        """The cost now, as a share of what it was at the start."""
+        """The present cost, as a share of the initial one."""
         return float(self.network.expected_cost(self.costs)) / self._whole

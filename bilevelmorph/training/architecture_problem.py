@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class ArchitectureProblem(OuterProblem):
-    """Moves the logits of a supernet's mixtures by the training objective on pairs of their own.
+    """Optimises the mixtures of a supernet by the training objective, on pairs of its own.
 
-    With a `LossWeightProblem` above and the network's weights below it is the middle
-    level of AutoReg; `TopologyProblem` moves the gates.
+    With a `LossWeightProblem` above it and the network's weights below it, this is the
+    middle level of AutoReg; `TopologyProblem` optimises the gates.
 
     Args:
         network: A supernet, in which something is searched.
@@ -39,7 +39,7 @@ class ArchitectureProblem(OuterProblem):
         optimizer: Optimizer of the logits; Adam(0.02) by default.
         cost: Cost of the architecture, added to the objective.
         every, warmup: See `OuterProblem`. A warm-up keeps operations that learn slowly
-            from being passed over for those that need not learn.
+            from losing to those that need not learn.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 

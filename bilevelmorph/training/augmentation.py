@@ -1,4 +1,4 @@
-"""Random variation of training images, stateless: a seed decides everything."""
+"""Random augmentation of training pairs, stateless: the seed determines the result."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bilevelmorph.ops.warping import affine_displacement, warp
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much the images of a pair are varied; zero leaves that part out.
+    """Strength of the augmentation; zero switches a part off.
 
     Args:
-        affine: Standard deviation of the entries of a random linear map, drawn
+        affine: Standard deviation of the entries of a random linear map, sampled
             for the pair and, at half strength, for each image.
         shift: Standard deviation of the shift in voxels, likewise.
         intensity: Standard deviation of the logarithm of the gamma exponent,
-            drawn for each image.
+            sampled for each image.
 
     >>> Augmentation().active
     False
@@ -35,15 +35,15 @@ class Augmentation:
         return max(self.affine, self.shift, self.intensity) > 0
 
     def __call__(self, batch: Mapping[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Vary a batch of pairs.
+        """Augment a batch of pairs.
 
         Args:
             batch: ``moving`` and ``fixed``, ``[B, *S, C]`` in [0, 1], and perhaps
-                ``moving_labels`` and ``fixed_labels``, one-hot, which move along.
+                ``moving_labels`` and ``fixed_labels``, one-hot, which are warped as well.
             seed: ``[2]`` int32.
 
         Returns:
-            The varied batch.
+            The augmented batch.
         """
         out = dict(batch)
         if not self.active:
@@ -63,7 +63,7 @@ class Augmentation:
         return out
 
     def _matrix(self, x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-        """``[B, N, N + 1]``; half the identity each, so that two add up to a map near it."""
+        """``[B, N, N + 1]``; half the identity each, so that two add up to a map near the identity."""
         n = x.shape.rank - 2
         noise = tf.random.stateless_normal([tf.shape(x)[0], n, n + 1], seed) * strength
         scale = tf.constant([[self.affine] * n + [self.shift]])

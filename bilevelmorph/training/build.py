@@ -21,7 +21,7 @@ from bilevelmorph.training.outer_problem import OuterProblem, outer_adam
 from bilevelmorph.training.pair_provider import PairProvider
 from bilevelmorph.training.trainer import Trainer
 
-# The argument that asks for a term of the objective.
+# The argument that adds each term of the objective.
 _ARGUMENTS = {
     "kl": "use_probs",
     "feature_kl": "probabilistic",
@@ -91,7 +91,7 @@ def make_trainer(
 
     Args:
         config: Configuration of the run.
-        network, energy: As they were made from it.
+        network, energy: Made from the same configuration.
         outer_pairs: Pairs of the outer problems, for bilevel training.
     """
     problems = make_problems(config, network, energy, outer_pairs) if config.bilevel.enabled else []
@@ -102,7 +102,7 @@ def make_trainer(
 def make_problems(
     config: TrainingConfig, network: RegistrationNetwork, energy: Energy, pairs: PairProvider | None
 ) -> list[OuterProblem]:
-    """The outer problems of a bilevel run: loss weights, and features where they are asked for."""
+    """The outer problems of a bilevel run: loss weights and, if requested, features."""
     bilevel = config.bilevel
     objective = make_outer_objective(config, energy)
     if not isinstance(energy.weights, LossWeights):
@@ -131,7 +131,7 @@ def make_outer_objective(config: TrainingConfig, energy: Energy, **options: Any)
 
 
 def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam of the network's weights, at a constant rate or on a cosine down to a hundredth."""
+    """Adam for the network's weights, at a constant rate or with cosine decay to a hundredth."""
     schedule, optimization = config.schedule, config.optimization
     steps = schedule.epochs * optimization.steps_per_epoch // (2 if schedule.alternate else 1)
     average = {"use_ema": bool(config.ema_momentum), "ema_momentum": config.ema_momentum}
@@ -140,7 +140,7 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
 
 
 def make_outer_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam of the logarithms of the loss weights, on the same schedule."""
+    """Adam for the logarithms of the loss weights, with the same schedule."""
     tuning, steps = config.bilevel.tuning, config.schedule.epochs * config.optimization.steps_per_epoch
     steps = (steps - config.bilevel.bilevel_warmup) // tuning.outer_every
     return outer_adam(_rate(config, tuning.outer_lr, max(1, steps)))

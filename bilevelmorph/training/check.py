@@ -1,4 +1,4 @@
-"""Values of a training configuration that cannot work, refused before anything is opened."""
+"""Checks of a training configuration, before any file is opened."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(config: TrainingConfig) -> None:
     """Refuse values that cannot work.
 
     Raises:
-        InputError: Names the argument, what it is and what it could be.
+        InputError: A value that cannot work; the message names the argument.
     """
     scans = config.scans
     given = [bool(scans.img_list), bool(scans.folder), scans.synthetic]
@@ -46,7 +46,7 @@ def check(config: TrainingConfig) -> None:
 
 
 def check_preprocessing(config: PreprocessingConfig) -> None:
-    """Refuse grids and intensities that cannot be."""
+    """Refuse impossible grids and percentiles."""
     positive("spacing", config.spacing, zero=True)
     for value in config.shape or ():
         positive("shape", value, whole=True)
@@ -56,13 +56,13 @@ def check_preprocessing(config: PreprocessingConfig) -> None:
 
 
 def check_augmentation(config: AugmentationConfig) -> None:
-    """Refuse negative variation."""
+    """Refuse negative strengths."""
     for name in ("augment_affine", "augment_shift", "augment_intensity"):
         positive(name, getattr(config, name), zero=True)
 
 
 def check_device(config: DeviceConfig) -> None:
-    """Refuse numbers of threads and seeds that cannot be."""
+    """Refuse impossible numbers of threads and seeds."""
     for name in ("threads", "seed"):
         positive(name, getattr(config, name), zero=True, whole=True)
     if config.seed >= 2**31:
@@ -70,7 +70,7 @@ def check_device(config: DeviceConfig) -> None:
 
 
 def check_optimization(config: OptimizationConfig) -> None:
-    """Refuse steps that cannot be taken."""
+    """Refuse impossible batches, steps and learning rates."""
     for name in ("batch_size", "steps_per_epoch"):
         positive(name, getattr(config, name), whole=True)
     positive("lr", config.lr)
@@ -80,7 +80,7 @@ def check_optimization(config: OptimizationConfig) -> None:
 
 
 def check_objective(config: ObjectiveConfig) -> None:
-    """Refuse terms that are not there and weights below zero."""
+    """Refuse unknown terms and negative weights."""
     LOSSES.find(config.image_loss)
     REGULARIZERS.find(config.regularity)
     if config.window < 1 or config.window % 2 == 0:

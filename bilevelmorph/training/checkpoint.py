@@ -1,4 +1,4 @@
-"""Checkpoints from which training goes on exactly as if it had never stopped."""
+"""Checkpoints from which training continues exactly as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def save_checkpoint(folder: Path, epoch: int, network: keras.Model, variables: S
 
 
 def state_path(checkpoint: Path) -> Path:
-    """Where a checkpoint's training state lies.
+    """Path of the training state that belongs to a checkpoint.
 
     >>> state_path(Path("runs/0002.keras")).name
     '0002.state.npz'
@@ -42,7 +42,7 @@ def state_path(checkpoint: Path) -> Path:
 
 
 def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
-    """Give a trainer's variables what they had at a checkpoint, if that is there."""
+    """Restore a trainer's variables from a checkpoint; False if its state is missing."""
     path = state_path(checkpoint)
     if not path.is_file():
         return False
@@ -50,14 +50,14 @@ def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
         if len(arrays.files) != len(variables):
             raise fail(str(path), f"{len(arrays.files)} arrays", f"{len(variables)} for this run")
         for i, variable in enumerate(variables):
-            # The rate is the configuration's to set: a resumed run may want another.
+            # The configuration sets the learning rate: a resumed run may use another one.
             if not variable.path.endswith("learning_rate"):
                 variable.assign(arrays[f"{i:04d}"])
     return True
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, int] | None:
-    """The last `{epoch}.keras` whose optimiser state is there, and its epoch."""
+    """The last `{epoch}.keras` that has its training state, and its epoch."""
     found = []
     for path in folder.glob("*.keras"):
         number = re.fullmatch(r"\d+", path.stem)

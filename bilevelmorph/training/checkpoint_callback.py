@@ -17,12 +17,12 @@ from bilevelmorph.training.validation import Validation
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Leaves checkpoints, the best of them, `log.csv` and TensorBoard events in the run's folder.
+    """Writes checkpoints, the best model, `log.csv` and TensorBoard events to the run's folder.
 
     Args:
         config: Configuration of the run.
-        trainer: Whose state is saved.
-        validation: Scores the network, where there are labels.
+        trainer: Trainer whose state is saved.
+        validation: Scores the network, if there are labels.
         initial_epoch: Epochs already done.
         quiet: No progress bars.
 

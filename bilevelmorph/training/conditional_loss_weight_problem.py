@@ -19,20 +19,20 @@ from bilevelmorph.training.pair_provider import PairProvider
 if TYPE_CHECKING:
     from bilevelmorph.training.trainer import Trainer
 
-# Standard deviation of the logarithms of the weights that a network is trained for.
+# Standard deviation of the logarithms of the loss weights around which the network is trained.
 SPREAD = 1.0
 
 
 class ConditionalLossWeightProblem(OuterProblem):
-    """Moves loss weights down the slope of the outer loss with respect to the network's condition.
+    """Tunes loss weights by the slope of the outer loss with respect to the network's condition.
 
-    The network, which takes the logarithms of the weights as its condition, is trained
-    for weights spread around their present values. Its response to the condition then
-    says what training for other weights would have made of it, where a hypergradient
-    method sees what one step does; before training has converged the two differ.
+    The network is conditioned on the logarithms of the weights and trained for weights
+    spread around their present values. Its response to the condition then approximates
+    the effect of training with other weights, whereas a hypergradient method sees the
+    effect of one step; the two differ until training has converged.
 
     Args:
-        network: With as many `conditions` as weights are tuned.
+        network: A network with as many `conditions` as there are weights to tune.
         weights: Loss weights.
         pairs, objective, every, warmup: See `LossWeightProblem`.
         optimizer: `outer_adam(0.02)` by default.
@@ -77,12 +77,12 @@ class ConditionalLossWeightProblem(OuterProblem):
         self._spread: Any = 0.0
 
     def set_condition(self, spread: Any = 0.0) -> None:
-        """Condition the network on the loss weights as they are, times ``exp(spread)``."""
+        """Condition the network on the present loss weights times ``exp(spread)``."""
         logs = tf.stack([v.value for v in self.variables])
         self.network.condition.assign(logs - tf.constant(self._start) + spread)
 
     def sample(self, seed: tf.Tensor) -> None:
-        """Draw for which weights this step trains."""
+        """Sample the loss weights for which this step trains."""
         self.set_condition()
         self._spread = SPREAD * tf.random.stateless_normal([len(self.variables)], tf.add(seed, [2, 0]))
 

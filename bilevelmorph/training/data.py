@@ -18,11 +18,11 @@ from bilevelmorph.training.validation import Validation
 
 
 class TrainingData(NamedTuple):
-    """Where a run takes its pairs from.
+    """The pairs of a run.
 
     Attributes:
         pairs: Training pairs.
-        validation: Scores a network on validation pairs, where they have labels.
+        validation: Scores a network on validation pairs, if they have labels.
         outer_pairs: Validation pairs as batches, for a bilevel run.
 
     >>> import tempfile
@@ -45,7 +45,7 @@ def open_data(config: TrainingConfig) -> TrainingData:
     """The data that a configuration names.
 
     Raises:
-        InputError: They are not there, or lack what the run needs.
+        InputError: They are missing, or lack what the run needs.
     """
     add_reader(config.scans.reader)
     if config.scans.synthetic:
@@ -147,7 +147,7 @@ def _needs(config: TrainingConfig) -> tuple[str, ...]:
 
 
 def _check_points(source: PairDataset, pairs: list[Pair]) -> None:
-    """The landmarks of a pair belong together line by line."""
+    """Refuse landmarks of a pair that do not correspond line by line."""
     for pair in pairs:
         counts = [len(source.points(s)) for s in (pair.moving, pair.fixed)]
         if counts[0] != counts[1]:
@@ -156,7 +156,7 @@ def _check_points(source: PairDataset, pairs: list[Pair]) -> None:
 
 
 def _check_labels(source: PairDataset, subjects: list[Subject], values: list[int], what: str) -> None:
-    """Every label of the objective has to occur in the scans that it is taken on."""
+    """Refuse labels of the objective that occur in none of the scans."""
     found: set[int] = set()
     for subject in subjects:
         found |= set(np.unique(source.labels(subject)).tolist())

@@ -1,4 +1,4 @@
-"""The error with which a training run ends whose numbers are no longer finite."""
+"""The error that ends a training run whose values are no longer finite."""
 
 from __future__ import annotations
 

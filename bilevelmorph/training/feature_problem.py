@@ -21,17 +21,17 @@ PARTS = ("features", "network")
 
 
 class FeatureProblem(OuterProblem):
-    """Moves the features of a network for an outer objective, by its direct derivative.
+    """Optimises the features of a network for an outer objective, by its direct derivative.
 
-    Outer pairs are augmented as training pairs are: features can learn forty pairs by
-    heart, a handful of loss weights cannot.
+    Outer pairs are augmented as training pairs are, because features, unlike a handful of
+    loss weights, can overfit forty pairs.
 
     Args:
-        network: Whose features are moved.
-        pairs: With what the objective needs.
+        network: Network whose features are optimised.
+        pairs: Outer pairs, with the annotations that the objective needs.
         objective: Objective that the features are optimised for; Dice of warped labels by default.
-        part: ``"features"``, which inner training then leaves alone, or ``"network"``:
-            all of it, in turn with training, which moves all of it too.
+        part: ``"features"``, which inner training then leaves unchanged, or ``"network"``:
+            the whole network, in turn with inner training.
         optimizer: Like that of the network by default.
         every, warmup: See `OuterProblem`.
 
@@ -71,9 +71,9 @@ class FeatureProblem(OuterProblem):
 
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
         trainer.prepare(step, batch)
-        # Landmarks would have to move against the images.
+        # Landmarks would have to be mapped by the inverse.
         if not isinstance(self.objective, LandmarkObjective):
-            # By other numbers than the training pair of this step.
+            # With other random numbers than the training pair of this step.
             outer = trainer.augmentation(outer, tf.stack([trainer.seed + 1, tf.cast(step, tf.int32)]))
         values = [v.value for v in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -24,7 +24,7 @@ class LossWeightProblem(OuterProblem):
 
     Args:
         weights: Loss weights, whose logarithms are optimised.
-        pairs: With what the objective needs.
+        pairs: Outer pairs, with the annotations that the objective needs.
         objective: Objective that the weights are tuned for; Dice of warped labels by default.
         method: How training is differentiated: a name of `bilevelmorph.registry.METHODS`,
             or a `HypergradientMethod`.
@@ -70,7 +70,7 @@ class LossWeightProblem(OuterProblem):
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
         return hypergradient_step(self, trainer, step, batch, outer, self.objective)
 
-    # The names of version 0.1, which logs of resumed runs go on with.
+    # The names of version 0.1, so that logs of resumed runs stay consistent.
 
     @property
     def loss_column(self) -> str:
@@ -94,7 +94,7 @@ def hypergradient_step(
     """One step along the hypergradient of an objective, by the problem's method.
 
     Args:
-        problem: Whose variables are moved.
+        problem: Problem whose variables are updated.
         trainer, step, batch, outer: See `OuterProblem.step`.
         objective: Function of the deformation of the outer pairs and of their batch.
     """

@@ -1,4 +1,4 @@
-"""Weights of an objective that training tunes."""
+"""Loss weights that training can tune."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bilevelmorph.errors import fail, one_of, positive
 
 
 class LossWeights(Mapping[str, tf.Tensor]):
-    """Positive weights by name; what is tuned are their logarithms.
+    """Positive weights by name, tuned through their logarithms.
 
     Args:
-        start: First values.
-        frozen: Names that keep theirs. Adam does not see the scale of an
-            objective, so with it one of them should.
+        start: Initial values.
+        frozen: Names of weights that stay fixed. Adam ignores the scale of an
+            objective, so one of them should.
 
     >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
     >>> len(weights.variables), round(float(weights["regularity"]), 6)
@@ -41,16 +41,16 @@ class LossWeights(Mapping[str, tf.Tensor]):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Logarithms of those that are tuned."""
+        """Logarithms of the weights that are tuned."""
         return [v for name, v in self._logs.items() if name not in self.frozen]
 
     @property
     def names(self) -> list[str]:
-        """Of `variables`."""
+        """Names of `variables`."""
         return [name for name in self._logs if name not in self.frozen]
 
     def numbers(self) -> dict[str, float]:
-        """All of them now."""
+        """The present values of all weights."""
         return {name: float(tf.exp(v.value)) for name, v in self._logs.items()}
 
     def __getitem__(self, name: str) -> tf.Tensor:

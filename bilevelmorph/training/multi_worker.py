@@ -8,14 +8,14 @@ import tensorflow as tf
 
 
 class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """TensorFlow's strategy for several machines, as Keras 3's `fit` asks for it.
+    """TensorFlow's strategy for several machines, adapted to the `fit` of Keras 3.
 
     Keras 3 hands `reduce` whole batches and scalars to be averaged along their
-    first axis, which TensorFlow's own refuses (keras issue 20585). Make one before
+    first axis, which TensorFlow's own class refuses (keras issue 20585). Create one before
     anything else is computed, on every machine, each with its `TF_CONFIG`.
 
     Args:
-        **kwargs: Of `tf.distribute.MultiWorkerMirroredStrategy`.
+        **kwargs: Arguments of `tf.distribute.MultiWorkerMirroredStrategy`.
 
     >>> MultiWorkerStrategy.__base__.__name__
     'CollectiveAllReduceStrategy'

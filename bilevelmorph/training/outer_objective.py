@@ -21,7 +21,7 @@ FOLDING_WEIGHT = 10.0
 class OuterObjective(ABC):
     """A criterion on outer pairs, smaller is better; it must not contain the weights that it tunes.
 
-    Subclasses define `__call__`, and `needs` where they look at more than the images.
+    Subclasses define `__call__`, and `needs` if they use more than the images.
 
     >>> class MeanDisplacement(OuterObjective):
     ...     def __call__(self, deformation, batch):

@@ -52,7 +52,7 @@ class OuterProblem(ABC):
     ([4, 6, 8], 1)
     """
 
-    # How inner training is differentiated; None where the problem does not ask.
+    # How inner training is differentiated; None if the problem does not need it.
     method: HypergradientMethod | None = None
     # Entries of its batches beside the images.
     needs: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class OuterProblem(ABC):
         self.trajectory: list[dict[str, float]] = []
 
     def build(self, trainer: Trainer) -> None:
-        """Make what the problem keeps between its steps; called when the trainer is compiled."""
+        """Create the state that the problem keeps between steps; called when the trainer is compiled."""
         if self.optimizer is None:
             like = trainer.optimizer
             self.optimizer = type(like).from_config(like.get_config())
@@ -91,7 +91,7 @@ class OuterProblem(ABC):
 
         Args:
             trainer: Trainer of the network.
-            step: Number of the training step that was taken last, ``[]``.
+            step: Number of the last training step, ``[]``.
             batch: Batch of that training step.
             outer: Batch of this problem's own pairs.
 
@@ -101,19 +101,19 @@ class OuterProblem(ABC):
 
     # How inner training depends on the problem.
 
-    def sample(self, seed: tf.Tensor) -> None:  # noqa: B027  (most problems draw nothing)
-        """Draw at random what the network depends on in a step, from the step's seed ``[2]`` alone."""
+    def sample(self, seed: tf.Tensor) -> None:  # noqa: B027  (most problems sample nothing)
+        """Sample the random state of the network for a step, from the step's seed ``[2]`` alone."""
 
     def enter_inner(self) -> None:  # noqa: B027
-        """Set what the network depends on while its own loss is evaluated."""
+        """Set the state of the network while its own loss is evaluated."""
 
     def reweight(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The terms of the inner objective, weighted beyond its own weights."""
+        """The terms of the inner objective, with additional weights."""
         return terms
 
     @property
     def claimed(self) -> list[Any]:
-        """Weights of the network that inner training leaves to this problem."""
+        """Weights of the network that this problem optimises instead of inner training."""
         return []
 
     def finish(self) -> None:  # noqa: B027
@@ -122,11 +122,11 @@ class OuterProblem(ABC):
     # Schedule and bookkeeping.
 
     def is_due(self, step: int) -> bool:
-        """Whether the problem moves after this training step, counted from 0."""
+        """Whether the problem takes a step after this training step, counted from 0."""
         return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
 
     def turn(self, step: int) -> int:
-        """How many times it has moved before this training step."""
+        """Number of its steps before this training step."""
         return (step - self.warmup) // self.every
 
     @property
@@ -142,7 +142,7 @@ class OuterProblem(ABC):
 
     @property
     def skipped_column(self) -> str:
-        """Column of the share of its steps that were not taken."""
+        """Column of the share of its steps that were skipped."""
         return f"{self.name}_skipped"
 
     def values(self) -> dict[str, float]:
@@ -164,15 +164,15 @@ class OuterProblem(ABC):
     def update(
         self, gradients: Sequence[tf.Tensor], loss: tf.Tensor, status: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Move the variables; where `status` is not 0 nothing moves, nor do the optimizer's averages.
+        """Update the variables; if `status` is not 0, neither they nor the optimizer's moments change.
 
         Returns:
-            ``upper``, ``status`` and the gradients' lengths, for the log.
+            ``upper``, ``status`` and the norms of the gradients, for the log.
         """
         touched = [v.value for v in (*self.optimizer.variables, *self.variables)]
         kept = [tf.identity(v) for v in touched]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
-        # A zero gradient would still move Adam, so the values are put back.
+        # Adam would still move with a zero gradient, so the values are put back.
         for variable, before in zip(touched, kept, strict=True):
             variable.assign(tf.where(status == 0, variable, before))
         slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in self.named(gradients)}

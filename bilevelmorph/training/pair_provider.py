@@ -1,4 +1,4 @@
-"""Where a trainer takes its pairs from."""
+"""The source of a trainer's pairs."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ from bilevelmorph.training.trainer import Trainer
 def train(
     config: TrainingConfig | None = None, quiet: bool = False, **options: object
 ) -> RegistrationNetwork:
-    """Train a network and leave checkpoints, logs and the configuration in its folder.
+    """Train a network; write checkpoints, logs and the configuration to its folder.
 
     Args:
-        config: Configuration of the run; the defaults, where it is None.
+        config: Configuration of the run; the defaults if None.
         quiet: No progress bars.
-        options: Values beside the configuration, named as the flags of `bilevelmorph train`:
+        options: Values that override the configuration, named as the flags of `bilevelmorph train`:
             ``train(data="scans", network="propagation", image_loss="ncc")``. Components may
             also be given as classes or functions.
 
@@ -56,10 +56,10 @@ class Prepared(NamedTuple):
     """The start of a run.
 
     Attributes:
-        network: With the weights that the run starts from.
+        network: Network with its initial weights.
         energy: The objective.
-        start: The file that they came from.
-        initial_epoch: Epochs that are behind it.
+        start: The file of these weights.
+        initial_epoch: Epochs already done.
 
     >>> import tempfile
     >>> from types import SimpleNamespace
@@ -98,7 +98,7 @@ def fit(
     pairs: Any,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train from where a run stands to its last epoch."""
+    """Train from the present epoch to the last one."""
     if run.start is not None and run.initial_epoch:
         restore_state(run.start, trainer.state_variables)
     config.save(Path(config.output.model_dir) / "config.json")
@@ -125,7 +125,7 @@ def _advice(config: TrainingConfig) -> str:
 
 
 def starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:
-    """The file that a run begins with, and the epochs that are behind it."""
+    """The weights that a run starts from, and the epochs already done."""
     schedule = config.schedule
     if schedule.resume:
         found = newest_checkpoint(folder)

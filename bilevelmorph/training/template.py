@@ -1,4 +1,4 @@
-"""A run that makes a template, from its configuration."""
+"""Template construction, from its configuration."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def write_template(path: Path, template: np.ndarray, affine: np.ndarray) -> None
 
 
 def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
-    """Learn a template and leave it, and the network, in the run's folder.
+    """Learn a template and write it, and the network, to the run's folder.
 
-    Leaves ``init_template.nii.gz``, ``template.nii.gz``, and all that `train` leaves.
+    Writes ``init_template.nii.gz``, ``template.nii.gz``, and all that `train` writes.
 
     Args:
         config: Configuration of the run.
@@ -77,7 +77,7 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
 
 
 def _check_template(config: TemplateConfig) -> None:
-    """Refuse what a template cannot be made of, or would ignore."""
+    """Refuse options that template construction cannot use."""
     scans = config.scans
     for name, given in (
         ("synthetic", scans.synthetic),
@@ -95,7 +95,7 @@ def _check_template(config: TemplateConfig) -> None:
 
 
 def first_template(pairs: PairDataset, path: str | None) -> np.ndarray:
-    """``[*S, 1]``: an image, or the mean of the first hundred scans."""
+    """The initial template, ``[*S, 1]``: an image, or the mean of the first hundred scans."""
     if path:
         return pairs.image(Subject(Path(path)))
     scans = pairs.everyone[:MEANT]

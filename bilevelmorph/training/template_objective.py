@@ -27,7 +27,7 @@ class TemplateObjective:
     The template is the moving image; scans are the fixed ones of each batch.
 
     Args:
-        energy: Similarity and regularity, weighted.
+        energy: Weighted similarity and regularisation.
         start: ``[*S, C]``, such as the mean of the scans.
         image_weight: Share of the similarity between the warped template and the scan; the
             rest compares the scan, warped back, with the template.
@@ -63,7 +63,7 @@ class TemplateObjective:
 
     @property
     def template(self) -> np.ndarray:
-        """``[*S, C]`` as it is now."""
+        """The present template, ``[*S, C]``."""
         return np.array(self._change)[0] * GAIN
 
     def get_config(self) -> dict[str, Any]:

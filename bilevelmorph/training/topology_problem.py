@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class TopologyProblem(OuterProblem):
     """Opens and closes the gates of a supernet: inputs of cells, stages, repetitions.
 
-    Every training step draws the gates by their probabilities. A step of this problem
-    compares one gate open and closed on pairs of its own, all others as sampled, which is
-    the exact derivative with respect to its probability.
+    Every training step samples the gates by their probabilities. A step of this problem
+    compares one gate open and closed on pairs of its own, with all others as sampled; the
+    difference is the exact derivative with respect to its probability.
 
     Args:
         network: A supernet, in which something is searched.
@@ -35,7 +35,7 @@ class TopologyProblem(OuterProblem):
         cost: Cost of the architecture, added to the objective.
         every, warmup: See `OuterProblem`.
 
-    Reference: Fan et al., AutoReg, TIP 2023, which leave the topology open.
+    Reference: Fan et al., AutoReg, TIP 2023, which leaves the topology open.
 
     >>> network = AutoRegNetwork.space(2, (4, 2), ["conv1", "conv3"], layers=1, filters=4)
     >>> problem = TopologyProblem(network, Energy("mse"), None)
@@ -57,13 +57,13 @@ class TopologyProblem(OuterProblem):
     ) -> None:
         need_supernet(network)
         network.build()
-        # No momentum: a gate that is not compared stays where it is.
+        # No momentum, so that a gate that is not compared stays unchanged.
         optimizer = keras.optimizers.RMSprop(rate, rho=0.95)
         super().__init__("topology", [g.logits for g in network.gates], pairs, optimizer, every, warmup)
         self.network, self.loss, self.cost = network, loss, cost or ArchitectureCost(network)
 
     def sample(self, seed: tf.Tensor) -> None:
-        """Draw which gates are open in this step."""
+        """Sample which gates are open in this step."""
         chances = _probabilities(self.variables)
         noise = tf.random.stateless_uniform(tf.shape(chances), tf.add(seed, [1, 0]))
         self.network.open_gates(tf.cast(noise < chances, tf.float32))

@@ -1,4 +1,4 @@
-"""Training of a network, alone or below outer problems."""
+"""Training of a network, alone or with outer problems."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Batch = Mapping[str, tf.Tensor]
 class Trainer:
     """A gradient-tape loop over seeded pairs, with Keras's `compile`, `fit` and callbacks.
 
-    Plain, bilevel and triple-level training differ in the outer problems that the
-    trainer is given: none, loss weights or features, and architecture besides. Step k
-    sees the same pair and the same augmentation whatever happened before it, so a run
-    that is stopped and resumed ends with the same bits.
+    Plain, bilevel and triple-level training differ only in the outer problems that the
+    trainer is given: none; loss weights or features; architecture as well. Step k sees
+    the same pair and the same augmentation whatever happened before it, so a run that
+    is stopped and resumed ends with the same bits.
 
     Args:
-        network: To be trained.
-        loss: Its objective, such as an `Energy`.
+        network: The network to train.
+        loss: The training objective, such as an `Energy`.
         problems: Outer problems, each with its variables, pairs, method and schedule.
         augmentation: Applied to real pairs in the step.
         seed: Random seed of augmentation and random layers.
@@ -70,16 +70,16 @@ class Trainer:
     def compile(
         self, optimizer: keras.optimizers.Optimizer, alternate: int = 0, xla: str = "auto"
     ) -> Trainer:
-        """Set how the network's weights are moved.
+        """Set the optimiser and compile the training steps.
 
         Args:
             optimizer: A Keras optimizer; Adam where an outer problem differentiates
-                through its steps. Where it keeps a moving average of the weights
-                (`use_ema`), the network has that whenever no step is taken, for
-                callbacks at the end of an epoch and after `fit`, and outer problems
-                are solved there.
-            alternate: So many steps of the features, then as many of the deformation,
-                each with an optimizer like this one; 0 moves everything at once.
+                through its steps. If it keeps a moving average of the weights
+                (`use_ema`), the network holds this average whenever no step is taken,
+                that is in callbacks at the end of an epoch and after `fit`, and outer
+                problems are solved at it.
+            alternate: Train the features for this many steps, then the deformation for
+                as many, each with an optimizer like this one; 0 trains both at once.
             xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
         Returns:
@@ -120,14 +120,14 @@ class Trainer:
             pairs: A `PairProvider`, or a dataset of batches ``{"moving": [B, *S, C],
                 "fixed": ...}``, which is repeated as often as needed.
             epochs: Number of the last epoch.
-            steps_per_epoch: Steps of each.
-            batch_size: Pairs in a step; a dataset has its own.
-            callbacks: Keras's; `stop_training` of the network is heeded.
+            steps_per_epoch: Training steps per epoch.
+            batch_size: Pairs per step; a dataset has its own.
+            callbacks: Keras callbacks; `stop_training` of the network is respected.
             initial_epoch: Epochs already done.
 
         Returns:
             Keras's history: for each epoch the means of the loss and of every term,
-            unweighted, what the outer problems say of themselves, and the seconds taken.
+            unweighted, the values of the outer problems, and the seconds taken.
 
         Raises:
             DivergenceError: Names the term or the variable that is no longer finite.
@@ -175,7 +175,7 @@ class Trainer:
 
     @staticmethod
     def _outer_batches(problem: OuterProblem, first: int, steps: int, batch_size: int) -> Iterator[Any]:
-        """The batches of a problem's steps in an epoch, which are numbered by themselves."""
+        """The batches of a problem's steps in an epoch, which it numbers itself."""
         turns = [k for k in range(first, first + steps) if problem.is_due(k)]
         if not turns:
             return iter(())
@@ -203,7 +203,7 @@ class Trainer:
     def seconds_per_step(
         self, pairs: PairProvider | tf.data.Dataset, batch_size: int = 1, rounds: int = 3
     ) -> float:
-        """Time of a training step with its share of the outer problems; nothing is moved by it.
+        """Time of a training step, including its share of the outer problems; all variables are restored.
 
         Args:
             pairs, batch_size: As in `fit`.
@@ -247,12 +247,12 @@ class Trainer:
         return {"loss": loss, **terms}
 
     def prepare(self, step: tf.Tensor, batch: Batch) -> Tensors:
-        """Augment real pairs and draw what is random in this step, both from the step alone."""
+        """Augment real pairs and sample the random state of this step, both from its number alone."""
         seed = self.sample(step)
         return dict(batch) if "moving_target" in batch else self.augmentation(batch, seed)
 
     def sample(self, step: tf.Tensor) -> tf.Tensor:
-        """Set what the network draws noise from by the step's number; the seed, ``[2]``."""
+        """Set the seeds of the network's random layers from the step's number; returns the seed, ``[2]``."""
         seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
         for generator in self.network.seed_generators:
             generator.state.assign(tf.cast(seed, generator.state.dtype))
@@ -275,7 +275,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """In the block the network has the moving averages of its weights, where there are any."""
+        """Within the block the network holds the moving averages of its weights, if there are any."""
         self._exchange_averages(self._optimizers)
         yield
         self._exchange_averages(self._optimizers)

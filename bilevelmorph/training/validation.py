@@ -19,8 +19,8 @@ class Validation:
     """Registers a fixed list of pairs with labels and scores it.
 
     Args:
-        source: Prepares the scans as in training.
-        pairs: With label maps.
+        source: Dataset that prepares the scans as in training.
+        pairs: Pairs with label maps.
         labels: Foreground values; those of each pair by default.
 
     >>> import tempfile
