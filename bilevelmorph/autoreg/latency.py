@@ -51,7 +51,7 @@ def operation_costs(network: AutoRegNetwork, shape: Sequence[int]) -> dict[tuple
         shape: Size of the full grid.
 
     Returns:
-        Times by scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"`` is a stage without its cell.
+        Times by scale and operation, for `AutoRegNetwork.expected_cost`; ``"stage"``: without its cell.
     """
     costs: dict[tuple[int, str], float] = {}
     for scale in network.features:

@@ -1,4 +1,4 @@
-"""Adam as an inner optimiser, the very formula of Keras."""
+"""Adam as an inner optimiser, with the formula of Keras."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Adam(InnerOptimizer):
     """Adam; its state is the number of steps taken, the first and the second moments.
 
     Args:
-        rate: Step length, a number or a tensor.
+        rate: Learning rate, a number or a tensor.
         beta_1, beta_2, epsilon: As in Keras.
-        clip_norm: Largest joint norm of the gradients; 0 for any.
+        clip_norm: Largest joint norm of the gradients; 0 for no clipping.
 
     Reference: Kingma and Ba, ICLR 2015.
 
@@ -42,7 +42,7 @@ class Adam(InnerOptimizer):
 
     @classmethod
     def of_keras(cls, optimizer: Any, variables: list[Any]) -> tuple[Adam, Tensors]:
-        """The next step of a built Keras Adam, and its state now.
+        """The next step of a built Keras Adam, and its present state.
 
         Args:
             optimizer: `keras.optimizers.Adam`, with no clipping but `global_clipnorm`.
@@ -89,7 +89,7 @@ class Adam(InnerOptimizer):
         return [settled * x / (tf.sqrt(v) + self.epsilon) for x, v in zip(vectors, second, strict=True)]
 
     def _rate(self, count: tf.Tensor) -> tf.Tensor:
-        """The step length with the corrections for averages that began at zero."""
+        """The learning rate with bias correction."""
         rate = tf.cast(self.rate, count.dtype)
         return (
             rate
@@ -104,6 +104,6 @@ class Adam(InnerOptimizer):
 
 
 def _root(x: tf.Tensor) -> tf.Tensor:
-    """Square root whose derivative at zero is zero, not infinite: a weight that never moved stays."""
+    """Square root with a zero derivative at zero, so that weights that never moved do not diverge."""
     positive_part = x > 0
     return tf.where(positive_part, tf.sqrt(tf.where(positive_part, x, tf.ones_like(x))), tf.zeros_like(x))

@@ -21,12 +21,12 @@ class ConjugateGradient(HypergradientMethod):
     """``(H + damping I) r = grad``.
 
     Assumes that the inner variables are at a minimum; needs nothing of the inner
-    optimiser. Stops at a direction of negative curvature and says so.
+    optimiser. Stops at a direction of negative curvature and reports it.
 
     Args:
-        iterations: At most.
+        iterations: Largest number of iterations.
         damping: Added to the curvature.
-        tolerance: Relative residual at which to stop.
+        tolerance: Relative residual at which the iteration stops.
 
     Reference: Pedregosa, ICML 2016.
 

@@ -20,7 +20,7 @@ class FiniteDifferenceUnroll(HypergradientMethod):
     points need no pass back through the network.
 
     Args:
-        size: Distance of each of the two points from the middle.
+        size: Distance of each of the two points from the centre.
 
     Reference: Liu et al., DARTS, ICLR 2019.
 
@@ -41,9 +41,9 @@ def mixed_difference(problem: BilevelProblem, vectors: Tensors, size: float) -> 
     """``(d2 inner / d outer d inner) vectors`` by a central difference, for each outer variable.
 
     Args:
-        problem: At the present values, which are kept.
+        problem: Evaluated at its present values, which are kept.
         vectors: One for each inner variable.
-        size: Joint Euclidean distance of each of the two points from the middle.
+        size: Joint Euclidean distance of each of the two points from the centre.
     """
     before, length = problem.values(), norm(vectors)
     step = tf.cast(size, length.dtype) / tf.maximum(length, tf.cast(1e-12, length.dtype))

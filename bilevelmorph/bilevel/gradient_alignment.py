@@ -57,7 +57,7 @@ class GradientAlignment(HypergradientMethod):
             v + (x - v) / self.memory
             for v, x in zip(self.variables, [*inner, tf.ones([], inner[0].dtype)], strict=True)
         ]
-        # One bad batch must not spoil all that are to come.
+        # One bad batch must not spoil the running mean.
         good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in new])
         for variable, value in zip(self.variables, new, strict=True):
             variable.assign(tf.where(good, value, variable))

@@ -14,9 +14,9 @@ class GradientDescent(InnerOptimizer):
     """``w - rate * (gradient + momentum of those before)``.
 
     Args:
-        rate: Step length.
+        rate: Learning rate.
         momentum: 0 for none.
-        clip_norm: Largest joint norm of the gradients; 0 for any.
+        clip_norm: Largest joint norm of the gradients; 0 for no clipping.
 
     >>> values, _ = GradientDescent(0.5).update([tf.constant(1.0)], [tf.constant(1.0)], [])
     >>> float(values[0])

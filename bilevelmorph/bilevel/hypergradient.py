@@ -20,9 +20,9 @@ class Hypergradient(NamedTuple):
 
     Attributes:
         gradients: One for each outer variable.
-        outer_loss: Where it was taken.
+        outer_loss: Outer loss at the same values.
         status: Scalar int32, an index of `MEANINGS`.
-        residual: Relative error of the linear solve; 0 where there is none.
+        residual: Relative error of the linear solve; 0 if there is none.
         cost: Gradient evaluations of the inner or outer loss (a product with
             second derivatives counts as two).
 

@@ -35,17 +35,17 @@ class HypergradientMethod(ABC):
     variables: Sequence[Any] = ()
 
     def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most keep nothing)
-        """Make what is kept between calls, for these inner variables."""
+        """Create the state kept between calls, for these inner variables."""
 
     @abstractmethod
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
         """The hypergradient at the present values.
 
         Args:
-            problem: Its variables and inner state say where.
+            problem: Evaluated at the present values of its variables.
 
         Returns:
-            A `Hypergradient`; a status other than 0 says why not to use it.
+            A `Hypergradient`; a status other than 0 means that it must not be used.
         """
 
 
@@ -83,7 +83,7 @@ def added(a: Tensors, b: Tensors, factor: Any = 1.0) -> Tensors:
 def finished(
     gradients: Tensors, loss: tf.Tensor, cost: Any, status: Any = CONVERGED, residual: Any = 0.0
 ) -> Hypergradient:
-    """A hypergradient whose status says so where anything in it is not finite."""
+    """A hypergradient, whose status reports values that are not finite."""
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in [*gradients, loss]])
     status = tf.where(finite, tf.cast(status, tf.int32), NOT_FINITE)
     return Hypergradient(gradients, loss, status, tf.cast(residual, loss.dtype), tf.cast(cost, tf.int32))

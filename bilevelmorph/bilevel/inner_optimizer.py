@@ -22,7 +22,7 @@ class InnerOptimizer(ABC):
     [0.1]
     """
 
-    # Step length, a number or a tensor.
+    # Learning rate, a number or a tensor.
     rate: Any
 
     @abstractmethod
@@ -36,7 +36,7 @@ class InnerOptimizer(ABC):
         Args:
             values: Values of the variables.
             gradients: Gradients of the loss at these values.
-            state: As `initial_state` or the step before gave it.
+            state: From `initial_state` or the previous step.
 
         Returns:
             New values and new state.
@@ -44,9 +44,9 @@ class InnerOptimizer(ABC):
 
     @abstractmethod
     def precondition(self, vectors: Tensors, state: Tensors) -> Tensors:
-        """The present step length (of each weight) times `vectors`.
+        """`vectors` times the present step length of each weight.
 
-        What `update` does to a small gradient once its averages have settled.
+        The effect of `update` on a small gradient once its running means have settled.
         """
 
     def step_transposed(
@@ -54,8 +54,8 @@ class InnerOptimizer(ABC):
     ) -> Tensors:
         """Minus the transposed derivative of the step by the gradients, times `vectors`.
 
-        For gradient descent that is the learning rate times `vectors`; for Adam
-        its preconditioner comes in, and its averages, and clipping.
+        For gradient descent, the learning rate times `vectors`; for Adam, this includes
+        its preconditioner, its running means and clipping.
         """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(gradients)
@@ -65,7 +65,7 @@ class InnerOptimizer(ABC):
 
 
 def clipped(gradients: Tensors, norm: float) -> Tensors:
-    """The gradients, scaled so that their joint norm is at most `norm`; 0 for any.
+    """The gradients, scaled so that their joint norm is at most `norm`; 0 for no clipping.
 
     >>> [float(g) for g in clipped([tf.constant(3.0), tf.constant(4.0)], 1.0)]
     [0.6000000238418579, 0.800000011920929]

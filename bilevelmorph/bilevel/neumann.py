@@ -21,11 +21,11 @@ class Neumann(HypergradientMethod):
     """``r = sum_k (I - P H)^k P grad``, P the step length of the inner optimiser.
 
     Assumes that the inner variables are at a minimum and that the inner
-    optimiser, left to itself, would stay there. The series converges where
-    ``I - P H`` contracts; each term shrinks by its spectral radius.
+    optimiser would stay there. The series converges if ``I - P H`` is a
+    contraction; each term shrinks by its spectral radius.
 
     Args:
-        terms: K.
+        terms: Number of terms, K.
         tolerance: Relative residual below which the result counts as converged.
 
     Reference: Lorraine, Vicol and Duvenaud, AISTATS 2020.

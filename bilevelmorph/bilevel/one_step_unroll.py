@@ -13,7 +13,7 @@ class OneStepUnroll(HypergradientMethod):
     """The outer loss after one inner step, differentiated through that step by nested tapes.
 
     Exact for the step as the inner optimiser takes it: Adam's preconditioner,
-    averages and clipping included.
+    running means and clipping included.
 
     Reference: Liu et al., DARTS, ICLR 2019 (there with finite differences).
 
@@ -34,8 +34,8 @@ def after_one_step(
     """The hypergradient of the outer loss after one step of the inner optimiser.
 
     Args:
-        problem: At the present values, which are kept.
-        product: Mixed second derivatives of the inner loss times vectors.
+        problem: Evaluated at its present values, which are kept.
+        product: Computes mixed second derivatives of the inner loss times vectors.
     """
     before, gradients = problem.values(), problem.inner_gradient()
     after, _ = problem.optimizer.update(before, gradients, problem.state)

@@ -18,18 +18,18 @@ Tensors = list[tf.Tensor]
 class BilevelProblem:
     """Minimise `outer_loss` over the outer variables, where the inner ones minimise `inner_loss`.
 
-    The losses read the variables; they may be random or look at a batch, as
-    long as two calls at the same values give the same number.
+    The losses read the variables. They may be random or use a batch, as long as
+    two calls at the same values return the same number.
 
     Args:
         inner_variables: For example a network's weights, at the values that training has reached.
         outer_variables: The variables to tune.
-        inner_loss, outer_loss: No arguments, a scalar.
+        inner_loss, outer_loss: Functions without arguments that return a scalar.
         optimizer: Optimiser of the inner variables.
         state: Present state of that optimiser; by default its initial state.
 
     Raises:
-        InputError: A variable on both levels, or none on one.
+        InputError: A variable is on both levels, or a level has none.
 
     Tuning the penalty of a ridge regression on held-out data:
 
@@ -74,11 +74,11 @@ class BilevelProblem:
             self.state = self.optimizer.initial_state(self.values())
 
     def values(self) -> Tensors:
-        """The inner variables' values."""
+        """Values of the inner variables."""
         return [tf.convert_to_tensor(v) for v in self.inner_variables]
 
     def assign(self, values: Tensors) -> None:
-        """Give the inner variables values."""
+        """Assign values to the inner variables."""
         for variable, value in zip(self.inner_variables, values, strict=True):
             variable.assign(value)
 
@@ -90,7 +90,7 @@ class BilevelProblem:
         return tape.gradient(loss, self.inner_variables, unconnected_gradients="zero")
 
     def inner_step(self) -> None:
-        """Move the inner variables by one step of the inner optimiser."""
+        """Take one step of the inner optimiser."""
         values, self.state = self.optimizer.update(self.values(), self.inner_gradient(), self.state)
         self.assign(values)
 

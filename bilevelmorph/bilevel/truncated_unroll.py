@@ -13,11 +13,11 @@ from bilevelmorph.errors import positive
 class TruncatedUnroll(HypergradientMethod):
     """The outer loss after T inner steps, differentiated through all of them.
 
-    Only values and optimiser states are kept from the way forward; each step is
-    computed again on the way back, so memory for activations is that of one step.
+    The forward pass keeps only values and optimiser states; the backward pass
+    recomputes each step, so activations take the memory of one step.
 
     Args:
-        steps: T.
+        steps: Number of steps, T.
 
     Reference: Shaban et al., AISTATS 2019.
 
@@ -51,7 +51,7 @@ class TruncatedUnroll(HypergradientMethod):
     def _back(
         problem: BilevelProblem, state: Tensors, to_values: Tensors, to_state: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
-        """Gradients with respect to what went into a step, from those of what came out."""
+        """Gradients with respect to the inputs of a step, from those with respect to its outputs."""
         state = [tf.identity(s) for s in state]
         sources = [list(problem.inner_variables), state, list(problem.outer_variables)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -1,4 +1,4 @@
-"""Classes of models saved before they had their present names."""
+"""Loading of models that were saved under former names of classes and arguments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T", bound=type)
 
 
 def renamed_from(old: str) -> Callable[[T], T]:
-    """Let `.keras` files that call a class by its old registered name load it; a class decorator.
+    """Class decorator: load the class from `.keras` files that hold its former registered name.
 
     Args:
-        old: Name that the class was registered by.
+        old: Former registered name.
 
     >>> @renamed_from("Before")
     ... class After:
@@ -31,11 +31,11 @@ def renamed_from(old: str) -> Callable[[T], T]:
 
 
 def renamed_keys(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A saved configuration with the present names of its entries.
+    """Replace former names of entries in a saved configuration.
 
     Args:
-        config: As `get_config` gave it, then or now.
-        names: New by old.
+        config: As `get_config` returned it, then or now.
+        names: New names by old ones.
 
     >>> renamed_keys({"guides": ["argmin"], "radius": 1}, {"guides": "analytic_steps"})
     {'analytic_steps': ['argmin'], 'radius': 1}
@@ -44,17 +44,17 @@ def renamed_keys(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[st
 
 
 def stored_as(store: Any, new: str, old: str) -> Any:
-    """A layer's variables in a file that was written when its class had another name.
+    """Find a layer's variables in a file that was written under a former name of its class.
 
-    Keras calls layers in lists by their class, so a file of before has them elsewhere.
+    Keras names layers in lists after their class, so older files have them elsewhere.
 
     Args:
-        store: What `load_own_variables` is given.
-        new: The class's name in snake case.
-        old: The name that it had.
+        store: Argument of `load_own_variables`.
+        new: Present name of the class in snake case.
+        old: Former name in snake case.
 
     Returns:
-        The store, at the old place where there is nothing at the new one.
+        The store; the one at the old place if the new place is empty.
     """
     path = getattr(store, "_h5_entry_path", None)
     if len(store) or not path:

@@ -1,6 +1,6 @@
 """Keras layers, all registered for serialisation."""
 
-import keras  # noqa: F401  first, so that registration begins with nothing half imported
+import keras  # noqa: F401  first, so that classes are registered when Keras is fully imported
 
 from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.compose_transform import ComposeTransform

@@ -1,4 +1,4 @@
-"""A chain of searched layers, whose length is searched too."""
+"""A chain of searched layers, whose length is searched as well."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bilevelmorph.layers.mixed_op import OPERATIONS, MixedOp
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class Cell(keras.layers.Layer):
-    """Layers of `MixedOp` in a row; the output is a mixture of what each of them gives.
+    """A chain of `MixedOp` layers; the output is a mixture of the outputs of all of them.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of every layer.
-        operations: For each layer, the names it chooses from; one name fixes it.
+        operations: For each layer, the names to choose from; a single name fixes it.
         deep: The output is that of the last layer, not a mixture.
         temperature: Softmax temperature of all mixtures.
 
@@ -55,7 +55,7 @@ class Cell(keras.layers.Layer):
 
     @property
     def searched(self) -> bool:
-        """Whether the number of layers is."""
+        """Whether the number of layers is searched."""
         return not self.deep and len(self.choices) > 1
 
     def build(self, input_shape: Any) -> None:

@@ -19,7 +19,7 @@ class CellEncoder(keras.layers.Layer):
     Args:
         ndims: 2 or 3.
         filters: Channels at scales 2, 4, ...
-        operations: For each scale, for each layer of its cell, the names it chooses from.
+        operations: For each scale and each layer of its cell, the names to choose from.
         searched: Whether the lengths of the cells are searched.
 
     Input: ``[B, *S, C]``, sizes divisible by ``2**len(filters)``. Output: list of

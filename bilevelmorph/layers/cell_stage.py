@@ -1,4 +1,4 @@
-"""One stage of a searched network: a D cell that sees the match and gives a velocity."""
+"""One stage of a searched network: a D cell that turns the match of the features into a velocity."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ class CellStage(keras.layers.Layer):
     """Match, a D cell, integrate, compose, at one scale; once or several times.
 
     The velocity is the shift of least match cost (a soft argmin of learned
-    sharpness) plus what the cell makes of its inputs. Repeated, a stage sees
-    what it has done, with the same weights.
+    sharpness) plus the output of the cell. Repetitions share their weights and
+    match again after every step.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the cell.
-        operations: For each layer of the cell, the names it chooses from.
+        operations: For each layer of the cell, the names to choose from.
         names: Inputs of the cell: ``"features"``, ``"cost"``, ``"coarser"``.
         searched: Whether inputs, length, repetitions and the stage itself are searched.
-        radius: Shifts at which the match cost is taken, at least 1.
-        int_steps: Squarings.
-        conditions: Numbers that scale what the cell gives and the velocity; see `FiLM`.
-        steps: How often it is done, at most where that is searched.
+        radius: Largest shift of the cost volume, at least 1.
+        int_steps: Number of squarings.
+        conditions: Length of the condition that scales the cell's output and the velocity; see `FiLM`.
+        steps: Number of repetitions; the largest one if it is searched.
 
-    Input: ``[fixed, moving, displacement]`` and, where it is among `names`, what
-    the next coarser stage gave last: features ``[B, *S, C]`` twice, voxels
-    ``[B, *S, N]``, ``[B, *S, C']``; last ``[B, conditions]``, if any. Output: the displacement after
-    the stage, what the cell gave last, ``[B, *S, filters]``, and the velocity of every step.
+    Input: ``[fixed, moving, displacement]``: features ``[B, *S, C]`` twice, voxels
+    ``[B, *S, N]``; then the last output of the next coarser cell, ``[B, *S, C']``, if
+    `names` has ``"coarser"``; then ``[B, conditions]``, if any. Output: the displacement
+    after the stage, the last output of the cell, ``[B, *S, filters]``, and the velocity
+    of every step.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 

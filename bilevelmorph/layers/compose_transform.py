@@ -13,10 +13,10 @@ from bilevelmorph.ops.warping import compose
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class ComposeTransform(keras.layers.Layer):
-    """One displacement for several, in the order in which they would warp an image.
+    """Compose several displacements into one, in the order in which they would warp an image.
 
-    Input: list of ``[B, *S, N]`` voxels. Output: ``[B, *S, N]``, float32 under
-    mixed precision too.
+    Input: list of ``[B, *S, N]`` voxels. Output: ``[B, *S, N]``, float32 also
+    under mixed precision.
 
     >>> ComposeTransform()([tf.ones([1, 5, 5, 2]), tf.ones([1, 5, 5, 2])])[0, 2, 2].numpy().tolist()
     [2.0, 2.0]

@@ -1,4 +1,4 @@
-"""The convolution that the blocks are made of, in any number of dimensions."""
+"""The convolution of all blocks, in 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def convolution(
 
 
 def small_normal(stddev: float = 1e-5) -> keras.initializers.Initializer:
-    """Initial values so small that a network begins at the identity."""
+    """Initial values so small that a network starts at the identity."""
     return keras.initializers.RandomNormal(stddev=stddev)

@@ -18,23 +18,22 @@ ANALYTIC_STEPS = ("argmin", "gradient")
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class DataMatching(keras.layers.Layer):
-    """Propose a velocity from how warped moving and fixed features differ: ``u = M(...)``.
+    """Propose a velocity from warped moving and fixed features: ``u = M(...)``.
 
     The velocity is the sum of analytic steps, computed from the features in closed form,
-    and of a correction by convolutions, which see the features, the cost volume and
-    those steps.
+    and a correction by convolutions of the features, the cost volume and those steps.
 
     Args:
         ndims: 2 or 3.
         widths: Filters of the hidden convolutions; empty for the analytic steps alone.
-        radius: Shifts at which the match cost is taken, in voxels of the scale.
-        analytic_steps: Of ``"argmin"``, the shift of least cost (a soft argmin of
+        radius: Largest shift of the cost volume, voxels of the scale.
+        analytic_steps: Any of ``"argmin"``, the shift of least cost (a soft argmin of
             learned sharpness), and ``"gradient"``, the gradient step on the squared
             distance of the features (normalised, of learned length).
 
     Input: ``[fixed, moved, displacement]``: features ``[B, *S, C]`` twice and
-    the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; at the
-    start nearly the sum of the analytic steps.
+    the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; initially
+    almost the sum of the analytic steps.
 
     Reference: Liu et al., TPAMI 2021.
 

@@ -19,14 +19,14 @@ class FeatureEncoder(keras.layers.Layer):
     """A pyramid of convolutions; one encoder serves moving and fixed alike.
 
     Each scale after full resolution begins with a strided convolution of
-    kernel 4, whose output voxels lie at the centres of the cells they cover.
+    kernel 4, whose output voxels lie at the centres of the voxels they cover.
 
     Args:
         ndims: 2 or 3.
         widths: For each scale from full resolution downward, the filters of
             its convolutions; an empty list skips full resolution.
         descriptor: None, or ``"mind"``: the convolutions begin at half
-            resolution and see the averaged image together with its MIND
+            resolution and take the averaged image together with its MIND
             descriptors, which do not depend on contrast.
 
     Input: ``[B, *S, C]``, sizes divisible by ``2**(len(widths) - 1)``.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bilevelmorph.compat.renamed import renamed_from, stored_as
 from bilevelmorph.errors import positive
 
-# Kernels move by about the learning rate a step: this lets a response be learned in a few hundred steps.
+# Kernels move by about the learning rate per step; with this gain a response is learned in some 100 steps.
 GAIN = 4.0
 
 

@@ -1,4 +1,4 @@
-"""A sum of projected inputs, each behind a gate that a search opens or shuts."""
+"""A sum of projected inputs, each behind a gate that a search opens or closes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bilevelmorph.layers.convolution import convolution
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class GatedSum(keras.layers.Layer):
-    """``sum_i sigmoid(g_i) P_i(x_i)`` with 1x1 convolutions P; which inputs feed a cell.
+    """``sum_i sigmoid(g_i) P_i(x_i)`` with 1x1 convolutions P; selects the inputs of a cell.
 
     Args:
         ndims: 2 or 3.
@@ -23,7 +23,7 @@ class GatedSum(keras.layers.Layer):
         names: Names of the inputs.
         searched: Whether the gates are searched; else all are open.
 
-    The logits `gates` are not trainable weights; see `MixedOp`. At the start
+    The logits `gates` are not trainable weights; see `MixedOp`. Initially
     all gates are half open.
 
     Input: dictionary of ``[B, *S, C_i]`` by name. Output: ``[B, *S, filters]``.

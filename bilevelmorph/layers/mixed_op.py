@@ -19,26 +19,26 @@ DILATION = 2
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class MixedOp(keras.layers.Layer):
-    """A softmax mixture of operations, then bias and leaky ReLU; of one operation, just that.
+    """A softmax mixture of operations (or a single one), then bias and leaky ReLU.
 
     Every operation is linear, so the mixture of the operations is one convolution
     with the mixture of their kernels, and costs as much as the largest of them.
 
-    In a mixture kernels are weights times `gain_of` their operation, and begin as
-    they would without it. Optimisers such as Adam move every weight as far, and a
-    kernel of many taps by more of what it is at the start: it would win for
-    learning faster, which says nothing of how good it will be.
+    In a mixture, kernels are weights times `gain_of` their operation, with the same
+    initial values as without. Adam moves all weights equally far, hence a kernel of
+    many taps by a larger share of its initial size: without the gain it would win
+    because it learns faster, whether it is better in the end or not.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the output.
         operations: Names out of `OPERATIONS`: ``convK`` of kernel size K, ``sepK``
-            K-tap convolutions along one axis after the other, ``dilK`` of K taps
+            K-tap convolutions along one axis after another, ``dilK`` of K taps
             at distance 2, ``skip`` the input itself.
         temperature: Temperature of the softmax; lower means more decided.
 
-    The logits `alpha` are not trainable weights: the trainer of the architecture
-    moves them, no other does.
+    The logits `alpha` are not trainable weights: only `ArchitectureProblem` updates
+    them.
 
     Input: ``[B, *S, C]``. Output: ``[B, *S, filters]``.
 
@@ -85,7 +85,7 @@ class MixedOp(keras.layers.Layer):
         self.built = True
 
     def _add_kernels(self, name: str, channels: int) -> list[Any]:
-        """The weights of an operation: none, one kernel, or one factor an axis."""
+        """The weights of an operation: none, one kernel, or one factor per axis."""
         kind, size = _parse(name)
         if kind == "skip":
             return []
@@ -94,7 +94,7 @@ class MixedOp(keras.layers.Layer):
         else:
             inputs = [channels, *[self.filters] * (self.ndims - 1)]
             shapes = [(size, n, self.filters) for n in inputs]
-        # He's, for the kernel.
+        # He initialisation of the whole kernel.
         initial = ("fan_in", "truncated_normal")
         initializers = [
             keras.initializers.VarianceScaling(2.0 / self._gain(name) ** 2, *initial) for _ in shapes
@@ -122,7 +122,7 @@ class MixedOp(keras.layers.Layer):
         """The kernel of an operation, or its factors."""
         parts = [tf.cast(tf.convert_to_tensor(k), dtype) for k in self._kernels[name]]
         gain = self._gain(name)
-        # A network that is decided has nothing to multiply, in files that it is exported to either.
+        # A decided network multiplies nothing, neither here nor in exported files.
         return parts if gain == 1.0 else [gain * p for p in parts]
 
     @property
@@ -155,7 +155,7 @@ class MixedOp(keras.layers.Layer):
         return embed(kernel, self.extent)
 
     def _apply(self, name: str, x: tf.Tensor) -> tf.Tensor:
-        """An operation by itself, as cheaply as it can be had."""
+        """A single operation, computed as cheaply as possible."""
         kind, _ = _parse(name)
         parts = self._parts(name, x.dtype)
         if kind == "skip":
@@ -200,10 +200,10 @@ def extent_of(name: str) -> int:
 
 
 def gain_of(name: str, ndims: int) -> float:
-    """By what weights of an operation are multiplied where it is mixed with others.
+    """Factor of the weights of an operation in a mixture.
 
-    A step of Adam moves all kernels by the same share of what He's initial values
-    are, then: as much as it moves those of ``conv3`` without.
+    With it a step of Adam moves all kernels by the same share of their initial size (He),
+    namely by that of a ``conv3`` without the factor.
 
     >>> [round(gain_of(name, 3), 2) for name in ("conv1", "conv3", "conv5", "sep3", "sep5")]
     [5.2, 1.0, 0.46, 1.0, 0.77]
@@ -211,7 +211,7 @@ def gain_of(name: str, ndims: int) -> float:
     kind, size = _parse(name)
     if kind == "skip":
         return 1.0
-    # All factors move a separable kernel, so their shares add up.
+    # A separable kernel moves with each of its factors, so their shares add up.
     taps = ndims**2 * size if kind == "sep" else size**ndims
     return math.sqrt(3**ndims / taps)
 

@@ -15,16 +15,16 @@ from bilevelmorph.layers.feature_encoder import FeatureEncoder
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class ProbabilisticEncoder(FeatureEncoder):
-    """A `FeatureEncoder` whose features are Gaussian: it gives their mean and log variance.
+    """A `FeatureEncoder` with Gaussian features: the output is their mean and log variance.
 
-    The means are what a `FeatureEncoder` of the same weights gives; a 1x1
-    convolution for each of `scales` adds the log variances.
+    The means are the output of a `FeatureEncoder` with the same weights; a 1x1
+    convolution at each of `scales` adds the log variances.
 
     Args:
-        ndims, widths, descriptor: Of `FeatureEncoder`.
+        ndims, widths, descriptor: See `FeatureEncoder`.
         scales: Factors (powers of two) whose features are distributions; None
             for all below full resolution.
-        log_variance: At the start.
+        log_variance: Initial log variance.
 
     Input: ``[B, *S, C]``. Output: list of ``[B, *S / 2**k, 2 * widths[k][-1]]``,
     k = 0, 1, ..., means before log variances; at other scales as `FeatureEncoder`.

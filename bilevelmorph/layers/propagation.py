@@ -22,10 +22,10 @@ class Propagation(keras.layers.Layer):
 
     Args:
         ndims: 2 or 3.
-        matching, radius, analytic_steps: Of `DataMatching`.
+        matching, radius, analytic_steps: See `DataMatching`; `matching` is its `widths`.
         regularization: Filters of `Regularization` (dilations 1, 2, 4, ...);
-            empty leaves the block out.
-        int_steps: Squarings; 0 composes displacements without integration.
+            empty omits the block.
+        int_steps: Number of squarings; 0 composes displacements without integration.
         steps: Iterations of the stage.
         shared: The iterations share one set of weights.
 
@@ -91,7 +91,7 @@ class Propagation(keras.layers.Layer):
         return [displacement, *velocities]
 
     def _velocity(self, step: int, fixed: tf.Tensor, moving: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
-        """One iteration's velocity, float32 whatever the features are."""
+        """The velocity of one iteration, float32 whatever the type of the features."""
         block = 0 if self.shared else step
         velocity = self.matching[block]([fixed, warp(moving, displacement), displacement])
         if self.regularization:

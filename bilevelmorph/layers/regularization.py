@@ -21,8 +21,8 @@ class Regularization(keras.layers.Layer):
         widths: Filters of the hidden convolutions.
         dilations: Dilations of these convolutions.
 
-    Input: ``[B, *S, N]`` voxels. Output: the same shape; the input itself, nearly,
-    at the start.
+    Input: ``[B, *S, N]`` voxels. Output: the same shape; initially
+    almost the input itself.
 
     Reference: Liu et al., TPAMI 2021.
 

@@ -19,8 +19,8 @@ class RescaleTransform(keras.layers.Layer):
     Args:
         zoom_factor: New size over old size.
 
-    Input: ``[B, *S, N]``. Output: ``[B, *(S * zoom_factor), N]``, float32 under
-    mixed precision too.
+    Input: ``[B, *S, N]``. Output: ``[B, *(S * zoom_factor), N]``, float32 also
+    under mixed precision.
 
     >>> RescaleTransform(2)(tf.ones([1, 4, 4, 2])).shape.as_list()
     [1, 8, 8, 2]

@@ -20,7 +20,7 @@ class SpatialTransformer(_Parent):  # type: ignore[misc, valid-type]
     """Warp an image with a dense displacement or an affine matrix.
 
     Results and gradients are those of `voxelmorph.layers.SpatialTransformer`;
-    the whole batch is done at once and the spatial size is free. Under a mixed
+    the whole batch is warped at once, and the spatial size is free. Under a mixed
     precision policy positions stay in float32 and the image is computed in the
     policy's compute type.
 

@@ -1,6 +1,6 @@
 """Losses between images, and penalties on fields."""
 
-import keras  # noqa: F401  first, so that registration begins with nothing half imported
+import keras  # noqa: F401  first, so that classes are registered when Keras is fully imported
 
 from bilevelmorph.losses.dice import SoftDice
 from bilevelmorph.losses.end_point_error import EndPointError

@@ -16,7 +16,7 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         mask: None, or ``[B, *S, 1]``, non-negative.
 
     Returns:
-        Scalar; 0 where the mask is empty.
+        Scalar; 0 if the mask is empty.
 
     >>> float(masked_mean(tf.constant([[[1.0], [3.0]]]), tf.constant([[[1.0], [0.0]]])))
     1.0
@@ -36,8 +36,8 @@ def full_precision(x: Any) -> tf.Tensor:
 class ImageLoss(keras.losses.Loss):
     """A Keras loss between two images whose sample weight is a spatial mask.
 
-    Subclasses define ``compute(fixed, moved, mask)``. As a Keras loss it is
-    used as ``loss(y_true, y_pred, sample_weight=mask)``, the mask being
+    Subclasses define ``compute(fixed, moved, mask)``. As a Keras loss, call it
+    as ``loss(y_true, y_pred, sample_weight=mask)``, with a mask of
     ``[B, *S]`` or ``[B, *S, 1]``.
 
     >>> class Absolute(ImageLoss):
@@ -60,7 +60,7 @@ class ImageLoss(keras.losses.Loss):
         if mask is not None and mask.shape.rank == fixed.shape.rank - 1:
             mask = mask[..., None]
         loss = self.compute(tf.cast(fixed, moved.dtype), moved, mask)
-        # Keras adds the gradients of all replicas up, and wants each to give its share.
+        # Keras adds up the gradients of all replicas, so each contributes its share.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return loss / replicas if replicas > 1 else loss
 

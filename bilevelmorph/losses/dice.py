@@ -15,13 +15,13 @@ class SoftDice(ImageLoss):
     """One minus the mean Dice over the labels present in either map.
 
     Args:
-        squares: Sums of squares below the line. Without them every shift by a part
-            of a voxel costs, because labels warped linearly are neither 0 nor 1
-            there: a criterion that prefers fields that hardly move.
+        squares: Use sums of squares in the denominator. Without them every shift by a
+            fraction of a voxel is penalised, because linearly warped labels are then
+            neither 0 nor 1, and the criterion favours fields that hardly move.
         name: Name of the loss.
 
-    Input: one-hot maps ``[B, *S, L]``; leave the background channel out to
-    leave it out of the mean.
+    Input: one-hot maps ``[B, *S, L]``; omit the background channel to exclude
+    it from the mean.
 
     >>> a = tf.one_hot([[[0, 1], [1, 1]]], 2)
     >>> float(SoftDice()(a, a))

@@ -1,4 +1,4 @@
-"""Distance to where a voxel is known to belong."""
+"""Distance to the known position of a voxel."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class EndPointError(ImageLoss):
 
     def compute(self, fixed: tf.Tensor, moved: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         squared = tf.reduce_sum(tf.square(fixed - moved), -1, keepdims=True)
-        # The square root has no gradient at zero; a hundredth of a voxel does not matter.
+        # The gradient of the square root is infinite at zero; a hundredth of a voxel does not matter.
         return masked_mean(tf.sqrt(tf.maximum(squared, 1e-4)), mask)

@@ -1,4 +1,4 @@
-"""The objective of registration: weighted similarity and regularity of a pair's deformation."""
+"""The objective of registration: weighted similarity and regularisation of a deformation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMS = ("similarity", "regularity", "folding", "kl", "feature_kl", "dice")
 
 
 class Energy:
-    """Terms of the objective, by name, and their weighted sum.
+    """The terms of the objective, by name, and their weighted sum.
 
     Weights are numbers or tensors, so that a trainer may tune them.
 
@@ -30,16 +30,16 @@ class Energy:
             loss, a function of ``(fixed, moved)``, or ``"package.module:Name"``. ``"dice"``
             is for images that are one-hot label maps, ``"position"`` for maps of known
             positions.
-        width: Window of the local correlation, in voxels of each scale.
+        width: Window width of the local correlation, voxels of each scale.
         regularity: A name of `bilevelmorph.registry.REGULARIZERS`, a function of a
-            velocity, or ``"package.module:name"``; taken of every stage's velocity.
+            velocity, or ``"package.module:name"``; applied to the velocity of every stage.
         weights: Weights of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
             (at the scale of a stage), ``regularity``, ``folding``, ``kl`` (of
             the velocity), ``feature_kl`` (of probabilistic features) and ``dice``
             (of label maps); a term without a weight is not computed.
-        bidir: Compare the fixed image, warped by the inverse, with the moving
-            image too.
-        image_sigma: Image noise, for ``"mse"``.
+        bidir: Also compare the fixed image, warped by the inverse, with the moving
+            image.
+        image_sigma: Standard deviation of the image noise, for ``"mse"``.
         kl_lambda: Prior precision of the ``kl`` term.
 
     Reference: Liu et al., TPAMI 2021.
@@ -68,7 +68,7 @@ class Energy:
         }
         self.similarity = _component(LOSSES, similarity, width=width, image_sigma=image_sigma)
         self.regularity = _component(REGULARIZERS, regularity)
-        # Not copied: a `LossWeights` gives its present values at every look.
+        # Not copied, because the values of a `LossWeights` change.
         self.weights = weights or {"similarity": 1.0, "regularity": 1.0}
         for name, weight in self.weights.items():
             scale = name.removeprefix("similarity_")
@@ -78,12 +78,12 @@ class Energy:
                 positive(f"weight of {name}", weight, zero=True)
         self.bidir, self.kl_lambda = bidir, kl_lambda
 
-    # Nothing of it is trained along with a network; see `bilevelmorph.training.objective.Objective`.
+    # It has no variables of its own; see `bilevelmorph.training.objective.Objective`.
     variables: Sequence[Any] = ()
     state_variables: Sequence[Any] = ()
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` makes again, the weights as they are now."""
+        """The configuration from which `from_config` restores the energy, with its present weights."""
         return {**self._config, "weights": {k: float(v) for k, v in self.weights.items()}}
 
     @classmethod
@@ -91,11 +91,11 @@ class Energy:
         """The energy that a model was trained with.
 
         Args:
-            config: As `get_config` gave it, out of a file perhaps: components of your
-                own are taken from modules that are imported already, and from no others.
+            config: As returned by `get_config`, perhaps from a file: components of your
+                own are found only in modules that are already imported.
 
         Raises:
-            InputError: A component of a module that is not imported.
+            InputError: A component belongs to a module that is not imported.
         """
         kept = dict(config)
         for name, registry in (("similarity", LOSSES), ("regularity", REGULARIZERS)):
@@ -115,8 +115,8 @@ class Energy:
         Args:
             network: Network that registers them.
             batch: ``moving`` and ``fixed`` ``[B, *S, C]``, perhaps ``moving_labels`` and
-                ``fixed_labels`` ``[B, *S, K]``; what is compared instead of the images
-                is in ``moving_target`` and ``fixed_target``.
+                ``fixed_labels`` ``[B, *S, K]``; ``moving_target`` and ``fixed_target``, if
+                there, are compared instead of the images.
             training: As in Keras.
 
         Returns:
@@ -201,7 +201,7 @@ def _component(registry: Registry, identifier: Any, **options: Any) -> Any:
 
 
 def _serialised(registry: Registry, component: Any) -> Any:
-    """A component as JSON holds it: an identifier, with a configuration where it is an instance."""
+    """A component for JSON: an identifier, with a configuration if it is an instance."""
     if isinstance(component, (str, Mapping)):
         return component
     identifier = registry.identifier(component)
@@ -211,7 +211,7 @@ def _serialised(registry: Registry, component: Any) -> Any:
 
 
 def kl_to_normal(parameters: tf.Tensor) -> tf.Tensor:
-    """KL divergence of independent Gaussian features from the standard normal, a feature.
+    """Mean KL divergence of independent Gaussian features from the standard normal distribution.
 
     Args:
         parameters: ``[B, *S, 2 C]``: mean and log variance.

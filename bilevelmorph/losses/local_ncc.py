@@ -30,7 +30,7 @@ def correlation_map(fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, eps: flo
     True
     """
     c = fixed.shape[-1]
-    # Without the global mean there is less to cancel in the variances.
+    # Subtracting the global mean reduces cancellation in the variances.
     axes = list(range(1, fixed.shape.rank))
     fixed = fixed - tf.stop_gradient(tf.reduce_mean(fixed, axes, keepdims=True))
     moved = moved - tf.stop_gradient(tf.reduce_mean(moved, axes, keepdims=True))

@@ -18,7 +18,7 @@ class MIND(ImageLoss):
 
     Args:
         width: Odd patch width in voxels.
-        distance: From a voxel to its neighbours, in voxels.
+        distance: Distance from a voxel to its neighbours, in voxels.
 
     Reference: Heinrich et al., MICCAI 2013.
 

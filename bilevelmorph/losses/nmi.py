@@ -19,7 +19,7 @@ class NMI(ImageLoss):
     (linear) binning between each image's extremes makes it differentiable.
 
     Args:
-        bins: Intensity bins an image.
+        bins: Number of intensity bins per image.
 
     Reference: Studholme et al., Pattern Recognition 1999.
 
@@ -41,12 +41,12 @@ class NMI(ImageLoss):
         joint = tf.math.divide_no_nan(joint, tf.reduce_sum(joint, [1, 2], keepdims=True))
         h_joint = _entropy(joint, [1, 2])
         h_f, h_m = _entropy(tf.reduce_sum(joint, 2), [1]), _entropy(tf.reduce_sum(joint, 1), [1])
-        # Two constant images determine each other: no entropy, no loss.
+        # Two constant images determine each other: zero entropy, zero loss.
         nmi = tf.where(h_joint > 1e-6, (h_f + h_m) / tf.maximum(h_joint, 1e-6), 2.0)
         return tf.reduce_mean(2.0 - nmi)
 
     def _membership(self, image: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """``[B, voxels, bins]``, rows that sum to one."""
+        """Bin memberships, ``[B, voxels, bins]``; rows sum to one."""
         flat = tf.reshape(image, [tf.shape(image)[0], -1, 1])
         inside = tf.ones_like(flat, tf.bool)
         if mask is not None:

@@ -65,7 +65,7 @@ def folding(displacement: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor
         mask: None, or ``[B, *S, 1]``.
 
     Returns:
-        Scalar; 0 where nothing folds.
+        Scalar; 0 if nothing folds.
 
     >>> float(folding(tf.zeros([1, 4, 4, 2])))
     0.0
@@ -75,7 +75,7 @@ def folding(displacement: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor
 
 
 def _shorten(mask: tf.Tensor | None, axis: int) -> tf.Tensor | None:
-    """The mask of differences: both voxels must be inside."""
+    """The mask of differences, whose two voxels must both be inside."""
     if mask is None:
         return None
     before = [slice(None)] * mask.shape.rank

@@ -1,4 +1,4 @@
-"""How well label maps agree."""
+"""Overlap of label maps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def dice(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | None = None) -> d
     """Dice overlap of each label.
 
     Args:
-        a, b: Integer label maps of one shape.
+        a, b: Integer label maps of the same shape.
         labels: Values to score; every non-zero value of either map by default.
 
     Returns:
-        Overlap in [0, 1] by label; NaN where a label is in neither map.
+        Overlap in [0, 1] by label; NaN for a label that is in neither map.
 
     >>> dice(np.array([0, 1, 1]), np.array([0, 1, 2]))
     {1: 0.6666666666666666, 2: 0.0}

@@ -1,4 +1,4 @@
-"""How alike two images are, in NumPy."""
+"""Similarity of two images, in NumPy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def local_correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = No
 
     Args:
         a, b: ``[*S]`` images of order one.
-        mask: Bool ``[*S]``; the mean is taken inside. By default where `a` varies.
-        width: Window in voxels.
+        mask: Bool ``[*S]``; restricts the mean. By default, where `a` varies.
+        width: Window width, voxels.
 
     Returns:
-        0 (unrelated) to 1 (each window a linear function of the other).
+        From 0 (unrelated) to 1 (linearly related in every window).
 
     >>> x = np.random.default_rng(0).normal(size=(9, 9))
     >>> round(local_correlation(x, 2 * x + 1), 3)

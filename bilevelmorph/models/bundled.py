@@ -22,7 +22,7 @@ class BundledModel:
 
     Args:
         name: Name to load it by.
-        folder: Holds `model.keras`, `card.md` and `card.json`.
+        folder: Contains `model.keras`, `card.md` and `card.json`.
 
     >>> BundledModel("brain", Path("models/brain")).file.as_posix()
     'models/brain/model.keras'
@@ -42,12 +42,12 @@ class BundledModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The card's short facts."""
+        """Short facts of the card."""
         return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
 
 
 def folder_of_models() -> Path | None:
-    """Where bundled models lie: in the installed package, or `models/` of a checkout."""
+    """The folder of bundled models: in the installed package, or `models/` of a checkout."""
     spec = importlib.util.find_spec("bilevelmorph.bundled")
     places = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
     places.append(Path(__file__).resolve().parents[2] / "models")
@@ -89,7 +89,7 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
         A `RegistrationNetwork`.
 
     Raises:
-        InputError: Neither exists, or the file is something else.
+        InputError: Neither exists, or the file is not a model.
     """
     from bilevelmorph.models.weights import load_network
     from bilevelmorph.networks.base import RegistrationNetwork

@@ -15,7 +15,7 @@ def load_network(path: str | Path) -> keras.Model:
     """Load a `.keras` model in Keras's safe mode, or VoxelMorph's network from its `.h5`.
 
     Raises:
-        InputError: Not a model, or one that asks for arbitrary code.
+        InputError: Not a model, or one that contains arbitrary code.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,15 +33,15 @@ def load_weights(network: keras.Model, path: str | Path) -> list[str]:
     """Fill a network from a `.keras` file or from VoxelMorph's `.h5`.
 
     Args:
-        network: Built.
-        path: ``.keras`` (the same architecture, or one that lacks a part, as a
-            deterministic encoder lacks variances) or ``.h5`` (matched by layer name).
+        network: A built network.
+        path: ``.keras`` (the same architecture, or one without some part, as a
+            deterministic encoder is without variances) or ``.h5`` (matched by layer name).
 
     Returns:
         Notes on the parts of an `.h5` file that did not fit, and of the network that it left unchanged.
 
     Raises:
-        InputError: Nothing fits, or another architecture.
+        InputError: Nothing fits, or the architecture differs.
     """
     if is_h5(path):
         return load_h5(network, path)
@@ -63,5 +63,5 @@ def load_weights(network: keras.Model, path: str | Path) -> list[str]:
 
 
 def _inside(weight: Any) -> str:
-    """Where a weight is in its network, whatever that is called."""
+    """The path of a weight within its network, independent of the network's name."""
     return weight.path.split("/", 1)[-1]

@@ -1,6 +1,6 @@
 """Registration networks."""
 
-import keras  # noqa: F401  first, so that registration begins with nothing half imported
+import keras  # noqa: F401  first, so that classes are registered when Keras is fully imported
 
 from bilevelmorph.networks.autoreg_network import AutoRegNetwork
 from bilevelmorph.networks.base import RegistrationNetwork

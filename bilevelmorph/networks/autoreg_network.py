@@ -1,4 +1,4 @@
-"""The network of AutoReg: its cells searched, or as a genotype has them."""
+"""The network of AutoReg: a supernet to be searched, or a network that a genotype describes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ Choices = Sequence[Sequence[str]]
 class AutoRegNetwork(RegistrationNetwork):
     """A pyramid of F cells, for features, and D cells, for the deformation.
 
-    Where `searched`, every layer of a cell mixes the operations it is given, a cell
-    mixes how long it is, and gates say what feeds it, how often it is applied and
-    which scales have one;
-    `genotype` reads off what won. The logits are the `architecture`; no trainer of
-    weights moves them.
+    If `searched`, it is a supernet: every layer of a cell mixes its operations, every
+    cell mixes its lengths, and gates select the inputs of a cell, its repetitions and
+    the scales that have one. `genotype` reads off the winners. The logits are the
+    `architecture`, which the training of weights does not change.
 
     Args:
         ndims: 2 or 3.
@@ -40,13 +39,13 @@ class AutoRegNetwork(RegistrationNetwork):
         deformation: The same for the D cell of each scale that has one.
         inputs: Possible inputs of each D cell; see `Genotype`.
         filters: Channels of the cells at each scale.
-        searched: Whether there is anything to choose.
-        radius: Shifts at which features are matched.
-        int_steps: Squarings.
+        searched: Whether the architecture is searched.
+        radius: Largest shift of the cost volumes.
+        int_steps: Number of squarings.
         conditions: Length of `condition`, on which the network is conditioned, such as loss
-            weights: what it gives then depends on them. None by default.
-        steps: How often each D cell is applied, or one number for all; at most
-            where that is searched.
+            weights; 0 for none.
+        steps: Number of applications of each D cell, or one number for all; the
+            largest one if it is searched.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
     Reference: Fan et al., AutoReg, TIP 2023.
@@ -113,7 +112,7 @@ class AutoRegNetwork(RegistrationNetwork):
 
     @classmethod
     def of(cls, genotype: Genotype, ndims: int = 3, **options: Any) -> AutoRegNetwork:
-        """The network that a genotype describes; `options` as of the class."""
+        """The network that a genotype describes; `options` are arguments of the constructor."""
         return cls(
             ndims,
             {s: [[name] for name in names] for s, names in genotype.features.items()},
@@ -140,10 +139,10 @@ class AutoRegNetwork(RegistrationNetwork):
         Args:
             ndims: 2 or 3.
             scales: Scales with a D cell; there are F cells at all scales from 2 to the coarsest.
-            operations: To choose from in every layer.
-            layers: Most of them in a cell.
-            filters: Channels, at every scale or at each.
-            steps: Most times that a D cell is applied.
+            operations: Operations to choose from in every layer.
+            layers: Largest number of layers in a cell.
+            filters: Channels, one number for all scales or one per scale.
+            steps: Largest number of applications of a D cell.
             options: Arguments of the constructor.
         """
         plain = Genotype.uniform("skip", scales, layers, filters)
@@ -196,7 +195,7 @@ class AutoRegNetwork(RegistrationNetwork):
             gate.sampled.assign(part)
 
     def decide_gates(self) -> None:
-        """Open those that are open with a probability of a half or more."""
+        """Open the gates whose probability is at least one half; close the others."""
         if self.gates:
             chances = tf.concat([g.probabilities for g in self.gates], 0)
             self.open_gates(tf.cast(chances >= 0.5, tf.float32))
@@ -242,7 +241,7 @@ class AutoRegNetwork(RegistrationNetwork):
         """The likeliest operation everywhere, and the gates that are more likely open than closed.
 
         Args:
-            random: Draws by the shares instead, which says more where little is decided.
+            random: Sample by the probabilities instead, which tells more while little is decided.
         """
         if not self.built:
             self.build()
@@ -265,7 +264,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return Genotype(features, deformation, inputs, {s: self.filters[s] for s in everywhere}, steps)
 
     def _next_coarser(self, scale: int, kept: Sequence[int]) -> bool:
-        """Whether the stage whose cell this one sees is among those kept."""
+        """Whether the next coarser stage, which feeds this one, is kept."""
         place = self.scales.index(scale)
         return place > 0 and self.scales[place - 1] in kept
 
@@ -284,7 +283,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return out
 
     def set_temperature(self, value: float) -> None:
-        """Mean entropy of the mixtures; lower means more decided."""
+        """Set the softmax temperature of all mixtures; lower means more decided."""
         for cell in self.cells:
             for mixture in (*cell.choices, cell):
                 if hasattr(mixture, "softmax_temperature"):
@@ -297,7 +296,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return float(np.mean(found)) if found else 0.0
 
     def entropy(self) -> float:
-        """How undecided the mixtures are, on average: 1 at the start of a search, 0 when all is chosen."""
+        """Mean normalised entropy of the mixtures: 1 at the start of a search, 0 when all is decided."""
         mixtures: list[Any] = [layer for c in self.cells for layer in (*c.choices, c)]
         shares = [np.asarray(m.probabilities, float) for m in mixtures]
         shares = [p for p in shares if len(p) > 1]
@@ -310,8 +309,8 @@ class AutoRegNetwork(RegistrationNetwork):
 
         Args:
             costs: Cost of each operation at each scale, such as measured milliseconds, and of
-                ``"stage"``, what a stage costs beside its cell; by default
-                multiply-adds for a voxel of the full grid.
+                ``"stage"``, a stage without its cell; by default
+                multiply-adds per voxel of the full grid.
 
         Returns:
             Scalar, float32, differentiable in the `architecture`.
@@ -334,7 +333,7 @@ class AutoRegNetwork(RegistrationNetwork):
                 else costs[scale, name]
                 for name in layer.operations
             ]
-            # A layer is there if the cell ends with it or after it.
+            # A layer is present if the cell ends with it or after it.
             total += tf.reduce_sum(ends[i:]) * tf.reduce_sum(
                 layer.probabilities * tf.constant(each, tf.float32)
             )

@@ -15,7 +15,7 @@ from bilevelmorph.ops.grid import crop, pad_to_multiple, spatial_shape
 from bilevelmorph.ops.warping import warp
 from bilevelmorph.registry import accepted
 
-# Terms of the objective that every deformation has.
+# Terms of the objective that every network can serve.
 COMMON_TERMS = frozenset({"similarity", "regularity", "folding", "dice"})
 
 
@@ -33,8 +33,8 @@ class RegistrationNetwork(keras.Model):
         channels: Channels of each image.
         preprocessing: How intensities and grids are prepared for this model,
             kept in its configuration and applied again at inference.
-        objective: Training objective, as `Energy.get_config` gives it, by
-            which single pairs are refined.
+        objective: Training objective, as returned by `Energy.get_config`; instance
+            optimisation uses it.
 
     >>> class OneVoxel(RegistrationNetwork):
     ...     multiple, int_steps = 1, 0
@@ -61,11 +61,11 @@ class RegistrationNetwork(keras.Model):
         self.preprocessing = dict(preprocessing or {})
         self.objective = dict(objective or {})
 
-    # Squarings of its integration, and how it resizes fields; see `Deformation`.
+    # Number of squarings, and how fields are resized; see `Deformation`.
     int_steps: int
     align: str = "centres"
 
-    # Options of a training run that the network takes; those of its constructor where it names none.
+    # Options of a training run that the network takes; by default those of its constructor.
     option_names: tuple[str, ...] = ()
 
     @classmethod
@@ -79,7 +79,7 @@ class RegistrationNetwork(keras.Model):
 
         Args:
             ndims: 2 or 3.
-            options: Of the run, see `bilevelmorph.config.NetworkConfig`; by default those
+            options: Options of the run, see `bilevelmorph.config.NetworkConfig`; those
                 that the constructor names are passed to it.
             shared: ``channels`` and ``preprocessing``.
         """
@@ -92,7 +92,7 @@ class RegistrationNetwork(keras.Model):
 
     @property
     def multiple(self) -> int:
-        """Sizes that `estimate` sees are multiples of this."""
+        """The sizes passed to `estimate` are multiples of this."""
         raise NotImplementedError
 
     @property
@@ -102,7 +102,7 @@ class RegistrationNetwork(keras.Model):
 
     @property
     def variable_groups(self) -> list[list[Any]]:
-        """Trainable variables that a trainer may move in turn."""
+        """Groups of trainable variables that a trainer may alternate between."""
         return [self.trainable_variables]
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
@@ -141,7 +141,7 @@ class RegistrationNetwork(keras.Model):
         return inputs[0], inputs[1]
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights; the spatial size does not matter."""
+        """Create the weights; the spatial size does not matter."""
         if not getattr(self, "built", False):
             self.build_layers((None, *[None] * self.ndims, self.channels))
             self.built = True

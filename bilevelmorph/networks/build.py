@@ -13,7 +13,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.registry import NETWORKS
 
-# Fields that choose the network, and are no options of one.
+# Fields that select the network and are not options of one.
 _CHOICE = ("kind", "genotype")
 
 
@@ -21,9 +21,9 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
     """An untrained network.
 
     Args:
-        config: Its `genotype`, else the kind of its `network`, says which.
-        shape: Grid of the training pairs; only its rank fixes the network, the
-            sizes are kept as the grid that scans are centred in again at inference.
+        config: Selects the network, by its `genotype` if given, else by the kind of its `network`.
+        shape: Grid of the training pairs. Only its rank matters to the network; the
+            sizes are kept, so that scans are centred in the same grid at inference.
         channels: Channels of each image.
 
     Raises:
@@ -42,10 +42,10 @@ def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 
 
 
 def network_class(config: NetworkConfig) -> type[RegistrationNetwork]:
-    """The class of network that a configuration asks for.
+    """The network class that a configuration selects.
 
     Raises:
-        InputError: There is none of this name, or it is no registration network.
+        InputError: There is no such class, or it is not a registration network.
     """
     if config.genotype:
         return AutoRegNetwork

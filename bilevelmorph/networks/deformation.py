@@ -18,11 +18,11 @@ class Deformation(NamedTuple):
 
     Attributes:
         displacement: ``[B, *S, N]`` voxels, full resolution.
-        velocities: One ``[B, *S / scale, N]`` a stage, coarse to fine, each in
-            voxels of its own scale; what regularity is asked of.
+        velocities: One ``[B, *S / scale, N]`` per stage, coarse to fine, each in
+            voxels of its own scale; the regulariser acts on them.
         displacements: The displacement after each stage, at the stage's scale.
-        int_steps: Squarings; 0 where the velocities are displacements.
-        extra: Other tensors that a loss may want, by name.
+        int_steps: Number of squarings; 0 if the velocities are displacements.
+        extra: Other tensors that a loss may use, by name.
 
     >>> deformation = Deformation.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4])
     >>> deformation.displacement[0, 0, 0].numpy().tolist(), deformation.inverse()[0, 0, 0].numpy().tolist()
@@ -34,18 +34,18 @@ class Deformation(NamedTuple):
     displacements: list[tf.Tensor]
     int_steps: int = 7
     align: str = "centres"
-    # A plain dictionary, which TensorFlow can return from a graph; nobody writes into it.
+    # A plain dictionary, which TensorFlow can return from a graph; it is never modified.
     extra: Mapping[str, Any] = {}
 
     @classmethod
     def of_velocities(
         cls, velocities: Sequence[tf.Tensor], shape: Sequence[int], int_steps: int = 7, align: str = "centres"
     ) -> Deformation:
-        """The deformation that a sequence of velocities makes.
+        """The deformation that results from a sequence of velocities.
 
         Args:
-            velocities: ``[B, *S / scale, N]``, coarse to fine; several of one
-                scale are one stage.
+            velocities: ``[B, *S / scale, N]``, coarse to fine; several at one
+                scale form one stage.
             shape: S.
             int_steps, align: As in `Deformation`.
 
@@ -84,7 +84,7 @@ class Deformation(NamedTuple):
 
 
 def _enlarged(field: tf.Tensor, shape: list[int], align: str) -> tf.Tensor:
-    """A field on a finer grid, as the network that made it would have it there."""
+    """A field on a finer grid, resized in the convention of the network."""
     factor = shape[0] // spatial_shape(field)[0]
     whole = [factor * n for n in spatial_shape(field)] == list(shape) and factor & (factor - 1) == 0
     return (

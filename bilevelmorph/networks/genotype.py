@@ -1,4 +1,4 @@
-"""The architecture that a search ends with, as a file that people read."""
+"""The result of an architecture search, as a file that people can read."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Genotype:
         inputs: Inputs of each D cell, out of `INPUTS`; `coarser`, the D cell of the
             next coarser scale, not at the coarsest.
         filters: Channels of the cells at each scale.
-        steps: How often each D cell is applied.
+        steps: Number of applications of each D cell.
 
     Raises:
-        InputError: Something in it does not fit together.
+        InputError: Its parts do not fit together.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
@@ -98,17 +98,17 @@ class Genotype:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What `save` writes."""
+        """The table that `save` writes."""
         parts = ("features", "deformation", "inputs", "filters", "steps")
         tables = {p: {str(s): getattr(self, p)[s] for s in sorted(getattr(self, p))} for p in parts}
         return {"version": VERSION, **tables}
 
     @classmethod
     def from_dict(cls, content: Any, what: str = "genotype") -> Genotype:
-        """From what `to_dict` gives.
+        """Restore a genotype from the output of `to_dict`.
 
         Raises:
-            InputError: Another version, or something that is no genotype.
+            InputError: Another version, or not a genotype.
         """
         if not isinstance(content, dict) or "version" not in content:
             raise fail(what, "no genotype", "a file that `bilevelmorph search` wrote")

@@ -1,4 +1,4 @@
-"""A network that moves nothing, where the fitting of a single pair begins without a model."""
+"""The identity, from which instance optimisation starts without a model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bilevelmorph.ops.grid import spatial_shape
 @renamed_from("StillNetwork")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class IdentityNetwork(RegistrationNetwork):
-    """One velocity, zero everywhere; a `InstanceOptimizer` moves it.
+    """A velocity that is zero everywhere, to be optimised by `InstanceOptimizer`.
 
     Args:
         ndims: 2 or 3.
-        int_resolution: How many times coarser than the images it is.
-        int_steps: Squarings.
+        int_resolution: Factor by which the velocity is coarser than the images.
+        int_steps: Number of squarings.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
     >>> out = IdentityNetwork(2)([tf.ones([1, 9, 8, 1]), tf.zeros([1, 9, 8, 1])])

@@ -23,8 +23,8 @@ from bilevelmorph.ops.sampling import reparametrised
 class PropagationNetwork(RegistrationNetwork):
     """Coarse-to-fine diffeomorphic registration by unrolled optimisation.
 
-    One stage (`Propagation`) a scale, from the coarsest on: warp the moving
-    features with the deformation so far, propose a velocity, smooth it,
+    One stage (`Propagation`) per scale, from coarse to fine: warp the moving
+    features with the deformation so far, propose a velocity, regularise it,
     integrate it and compose. The defaults are the paper's two scales; add 1 to
     `scales` for a stage at full resolution, and 8, 16 for larger motion.
 
@@ -35,12 +35,12 @@ class PropagationNetwork(RegistrationNetwork):
             down to the coarsest; an empty list at factor 1 skips it.
         matching: Hidden filters of the data-matching blocks.
         regularization: Hidden filters of the regularisation blocks (dilations
-            1, 2, 4, ...); empty leaves the block out.
-        radius: Search radius of the match cost at each stage, or one for all.
-        int_steps: Squarings; 0 composes displacements without integration.
-        descriptor: None, or ``"mind"`` for features that see contrast-free
+            1, 2, 4, ...); empty omits the block.
+        radius: Search radius of the cost volume at each stage, or one for all.
+        int_steps: Number of squarings; 0 composes displacements without integration.
+        descriptor: None, or ``"mind"`` for features of contrast-independent
             descriptors at half resolution; see `FeatureEncoder`.
-        analytic_steps: Steps in closed form that the learned ones correct, ``"argmin"``
+        analytic_steps: Closed-form steps that the learned blocks correct, ``"argmin"``
             (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
         steps: Iterations of each stage, or one number for all.
         shared: The iterations of a stage share their weights.

@@ -23,21 +23,21 @@ DEFAULT_FEATURES = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class VxmDense(RegistrationNetwork):
-    """A U-Net on both images together gives one velocity, or one displacement.
+    """A U-Net that maps both images to one velocity or displacement.
 
-    The same layers, names and arithmetic as `voxelmorph.networks.VxmDense`
-    0.2, so that its weights give its displacement; any spatial size.
+    Layers, names and arithmetic are those of `voxelmorph.networks.VxmDense`
+    0.2, so the same weights give the same displacement; any spatial size.
 
     Args:
-        inshape: Spatial sizes as VoxelMorph asks for; only their number counts,
-            and a plain 2 or 3 will do.
+        inshape: Spatial sizes, as in VoxelMorph; only their number matters,
+            so a plain 2 or 3 will do.
         nb_unet_features: Filters of the encoder and of the decoder; entries of
             the decoder beyond the encoder's length are at full resolution.
-        int_steps: Squarings; 0 predicts a displacement directly.
+        int_steps: Number of squarings; 0 predicts a displacement directly.
         int_resolution: Downsampling of the velocity for integration.
         svf_resolution: Downsampling of the predicted velocity.
         bidir: Also return the fixed image moved by the inverse.
-        use_probs: Predict a variance too (VM-diff); sampled in training, the
+        use_probs: Also predict a variance (VM-diff); sampled in training, the
             mean at inference.
         fill_value: Value of moved voxels that come from outside the moving image.
         src_feats, trg_feats: Channels of moving and fixed.
@@ -142,7 +142,7 @@ class VxmDense(RegistrationNetwork):
 
     @property
     def _skipped(self) -> int:
-        """Upsamplings left out because the velocity is wanted at a lower resolution."""
+        """Number of upsamplings omitted because the velocity has a lower resolution."""
         return self.svf_resolution.bit_length() - 1
 
     def build_layers(self, image: Any) -> None:
@@ -153,7 +153,7 @@ class VxmDense(RegistrationNetwork):
                 head.build((*space, channels))
 
     def _build_unet(self, space: tuple[Any, ...]) -> int:
-        """Make the weights of `_unet`; the channels that it gives."""
+        """Create the weights of `_unet`; returns its output channels."""
         channels, skips = self.channels + self.trg_feats, []
         for block in self.encoder:
             block.build((*space, channels))

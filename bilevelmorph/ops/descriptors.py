@@ -17,7 +17,7 @@ def mind(image: tf.Tensor, width: int = 3, distance: int = 1) -> tf.Tensor:
     Args:
         image: ``[B, *S, 1]``, N of 2 or 3.
         width: Odd patch width in voxels.
-        distance: From the voxel to each neighbour, in voxels.
+        distance: Distance from the voxel to each neighbour, in voxels.
 
     Returns:
         ``[B, *S, K]`` in (0, 1], K of 4 in 2-D and 12 in 3-D: the pairs of

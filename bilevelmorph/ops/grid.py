@@ -1,4 +1,4 @@
-"""Voxel coordinates and shapes, static where they are known."""
+"""Voxel coordinates and shapes, static where known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spatial_shape(x: Any) -> list[Any]:
 
 
 def coordinates(shape: list[Any], dtype: Any = tf.float32) -> list[tf.Tensor]:
-    """One ``ij`` coordinate tensor an axis, each ready to broadcast.
+    """One ``ij`` coordinate tensor per axis, each ready to broadcast.
 
     Args:
         shape: Spatial sizes, ints or scalar tensors, of N axes.
@@ -50,7 +50,7 @@ def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
     """
     if multiple == 1:
         return x
-    # Not -n % multiple, whose sign ONNX takes otherwise.
+    # Not -n % multiple, whose sign differs in ONNX.
     extra = [[0, (multiple - n % multiple) % multiple] for n in spatial_shape(x)]
     if all(isinstance(e[1], int) and e[1] == 0 for e in extra):
         return x

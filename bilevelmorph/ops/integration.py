@@ -10,12 +10,12 @@ from bilevelmorph.ops.warping import compose
 def integrate(velocity: tf.Tensor, steps: int = 7, method: str = "ss") -> tf.Tensor:
     """Displacement of ``exp(v)``.
 
-    Each step is an XLA xla_jit of its own: compiled as one, XLA would fuse a
-    step into the gathers of the next and compute it many times over.
+    XLA compiles every step by itself: compiled together, it would fuse one step
+    into the gathers of the next and recompute it many times.
 
     Args:
         velocity: ``[B, *S, N]`` voxels per unit time.
-        steps: Squarings (``"ss"``: 2**steps small moves) or summands (``"quadrature"``).
+        steps: Number of squarings (``"ss"``: 2**steps small steps) or summands (``"quadrature"``).
         method: ``"ss"``, scaling and squaring, or ``"quadrature"``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Convolution kernels put into larger ones, so that many operations cost one convolution."""
+"""Embedding of convolution kernels into larger ones, so that many operations cost one convolution."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def dilate(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
 
 
 def compose_separable(factors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The dense kernel of convolutions along one axis after the other.
+    """The dense kernel of convolutions along one axis after another.
 
     Args:
-        factors: One ``[K, Cin, C]``, ``[K, C, C]``, ... an axis.
+        factors: ``[K, Cin, C]``, ``[K, C, C]``, ..., one per axis.
 
     Returns:
         ``[K, K, ..., Cin, Cout]``.
@@ -54,7 +54,7 @@ def compose_separable(factors: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def embed(kernel: tf.Tensor, extent: int) -> tf.Tensor:
-    """Zeros around a kernel, up to an odd extent along every axis.
+    """Pad a kernel with zeros to an odd extent along every axis.
 
     >>> embed(tf.ones([1, 1, 1]), 3)[:, 0, 0].numpy().tolist()
     [0.0, 1.0, 0.0]
@@ -64,7 +64,7 @@ def embed(kernel: tf.Tensor, extent: int) -> tf.Tensor:
 
 
 def identity_kernel(ndims: int, inputs: int, outputs: int) -> np.ndarray:
-    """The kernel that passes channels on; missing ones are zero, superfluous ones dropped.
+    """The kernel that copies channels; missing ones are zero, superfluous ones are dropped.
 
     >>> identity_kernel(1, 2, 2)[0].tolist()
     [[1.0, 0.0], [0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""How far features of two images agree, voxel by voxel."""
+"""Matching of the features of two images, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tenso
 
 
 def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Of `cost_volume`; its derivative reads at the opposite shifts, faster than adding up windows."""
+    """`cost_volume` with a custom gradient, which reads at opposite shifts instead of adding windows."""
 
     @tf.custom_gradient
     def costs(fixed: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -43,7 +43,7 @@ def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         shifts = list(itertools.product(range(2 * radius + 1), repeat=len(sizes)))
 
         def windows(padded: tf.Tensor) -> list[tf.Tensor]:
-            """At every shift of `shifts`."""
+            """One window for each of `shifts`."""
             places = [tuple(slice(s, s + n) for s, n in zip(k, sizes, strict=True)) for k in shifts]
             return [padded[(slice(None), *place)] for place in places]
 
@@ -53,7 +53,7 @@ def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
             to_fixed = [
                 tf.sign(fixed - w) * g for w, g in zip(windows(tf.pad(moved, around)), each, strict=True)
             ]
-            # Shifts are listed symmetrically: the last is the first, turned round.
+            # Shifts are listed symmetrically: the last is the negative of the first.
             back = [w[..., -1 - k, None] for k, w in enumerate(windows(tf.pad(upstream, around)))]
             to_moved = [
                 tf.sign(moved - w) * g for w, g in zip(windows(tf.pad(fixed, around)), back, strict=True)
@@ -68,11 +68,11 @@ def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 @xla_jit
 def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) -> tf.Tensor:
-    """The mean shift under a softmax of the negated match costs.
+    """The mean shift under a softmax of the negated costs.
 
     Args:
-        cost: ``[B, *S, (2 * radius + 1)**N]`` of `cost_volume`.
-        radius: As there.
+        cost: ``[B, *S, (2 * radius + 1)**N]``, from `cost_volume`.
+        radius: As in `cost_volume`.
         ndims: N.
         sharpness: Scalar; how decisively the least cost wins, in units of the
             mean cost.
@@ -98,7 +98,7 @@ def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) 
 
 @xla_jit
 def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-    """The displacement that a gradient step on the squared distance of features takes.
+    """The displacement of a gradient step on the squared distance of features.
 
     The gradient with respect to a displacement composed after the present one,
     divided by its curvature (Gauss-Newton) and by the distance itself, which
@@ -121,6 +121,6 @@ def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     slopes = gradient(moved)
     steep = tf.add_n([tf.reduce_mean(tf.square(g), -1) for g in slopes])
     below = steep + tf.reduce_mean(tf.square(apart), -1)
-    # Smaller than any contrast that matters, in float16 too.
+    # Below any contrast that matters, also in float16.
     below = below + tf.cast(1e-6, below.dtype)
     return tf.stack([tf.reduce_mean(apart * g, -1) / below for g in slopes], -1)

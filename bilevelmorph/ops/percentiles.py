@@ -1,4 +1,4 @@
-"""Percentiles without sorting, which some runtimes do in quadratic time."""
+"""Percentiles without sorting, which takes quadratic time in some runtimes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PARTS = 10**4
 
 
 def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
-    """Percentiles of every row, linear between two ranks, as NumPy's.
+    """Percentiles of every row, interpolated linearly between ranks, as in NumPy.
 
-    The value of a rank is found by halving an interval until it holds no other
-    value: some twenty passes over the data, whatever the runtime.
+    The value of a rank is found by bisection, until the interval contains no other
+    value: about twenty passes over the data in any runtime.
 
     Args:
         x: ``[B, N]`` float32, finite.
@@ -53,18 +53,18 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
         low = tf.where(n < rank, between, low)
         return low, tf.where(enough, between, high), tf.where(enough, n, found)
 
-    # Often the lowest value, the background, is the one looked for.
+    # Often the value in question is the lowest one, the background.
     first = count(lowest)
     done = first >= rank
     start = (lowest, tf.where(done, lowest, highest), tf.where(done, first, tf.shape(x)[1]))
     _, high, found = tf.while_loop(open_still, average_pool, start)
     value = _each(lambda few: tf.reduce_max(tf.where(few, x, x.dtype.min), 1), x, high)
     after = _each(lambda few: tf.reduce_min(tf.where(few, x.dtype.max, x), 1), x, high)
-    # Where the value occurs more often, or is the last, it is the next one too.
+    # If the value occurs more than once, or is the last, it is also the next one.
     after = tf.where((found > rank) | (value >= highest), value, after)
     return value + share * (after - value)
 
 
 def _each(function: Any, x: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    """``[B, P]`` of which of ``[B, N]`` are at most ``[B, P]``; one column after the other saves memory."""
+    """Apply `function` to ``x <= limit`` for each column of ``limit``, one by one to save memory."""
     return tf.stack([function(x <= limit[:, i : i + 1]) for i in range(limit.shape[1])], 1)

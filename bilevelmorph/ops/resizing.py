@@ -1,4 +1,4 @@
-"""Resizing by one small matrix an axis: exact multilinear, and no scatter in its gradient."""
+"""Resizing by one small matrix per axis: exactly multilinear, without a scatter in its gradient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
         method: ``"linear"`` or ``"nearest"``.
         align: ``"centres"``: voxels are cells and the outer faces coincide;
             ``"corners"``: the first and last voxel centres coincide (neurite's rule);
-            ``"first"``: the first ones do, and steps are in proportion (VoxelMorph's rule of 2018).
+            ``"first"``: only the first ones coincide (VoxelMorph's rule of 2018).
 
     Returns:
         ``[B, *shape, C]``.
@@ -67,10 +67,10 @@ def resize_field(field: tf.Tensor, shape: list[Any], align: str = "centres") -> 
 
 
 def upsample_field(field: tf.Tensor, factor: int) -> tf.Tensor:
-    """`resize_field` by a power of two, one doubling after the other.
+    """`resize_field` by a power of two, one doubling after another.
 
-    So a pyramid that leaves out a scale passes fields on as if the scale were
-    there and changed nothing.
+    A pyramid that omits a scale thus passes fields on as if that scale were present
+    and changed nothing.
 
     Args:
         field: ``[B, *S, N]`` voxels of its own grid.
@@ -104,7 +104,7 @@ def average_pool(x: tf.Tensor) -> tf.Tensor:
 
 
 def double(x: tf.Tensor) -> tf.Tensor:
-    """Every voxel twice along every axis, as Keras's upsampling does.
+    """Repeat every voxel along every axis, as Keras's upsampling does.
 
     >>> double(tf.reshape(tf.range(2.0), [1, 2, 1]))[0, :, 0].numpy().tolist()
     [0.0, 0.0, 1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Random draws that gradients pass through."""
+"""Random samples that gradients pass through."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def reparametrised(mean: tf.Tensor, log_variance: tf.Tensor, seed: Any) -> tf.Tensor:
-    """A Gaussian draw, written as the mean plus scaled noise.
+    """A Gaussian sample, written as the mean plus scaled noise.
 
     Args:
         mean, log_variance: Tensors of the same shape.

@@ -1,6 +1,6 @@
 """Resampling of volumes at displaced positions, as a few fused gathers.
 
-One batched gather a corner of the voxel cube, no `map_fn`; the arithmetic is
+One batched gather per corner of the voxel cube, no `map_fn`; the arithmetic is
 that of VoxelMorph's `transform` (edge voxels repeat outside, unless a fill
 value is given), so results and gradients agree with it.
 """
@@ -33,7 +33,7 @@ def warp(
             1 serves every volume.
         method: ``"linear"`` or ``"nearest"``.
         fill_value: Value outside the volume; None repeats its edge voxels.
-        stop_image_gradient: No gradient to the volume, which spares the costly scatter.
+        stop_image_gradient: Compute no gradient with respect to the volume, which saves a costly scatter.
 
     Returns:
         ``[B, *T, C]`` in the dtype of `volume`.
@@ -74,7 +74,7 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
 
 
 def _linear(rows: Any, look_up: Any, where: list[Any], last: list[Any], dtype: Any) -> tf.Tensor:
-    """Multilinear interpolation; floor and its neighbour are clamped apart, as the parent does."""
+    """Multilinear interpolation; floor and its neighbour are clamped separately, as in VoxelMorph."""
     kind = where[0].dtype
     low = [tf.clip_by_value(tf.floor(w), 0, m) for w, m in zip(where, last, strict=True)]
     high = [tf.minimum(a + 1, m) for a, m in zip(low, last, strict=True)]
@@ -96,7 +96,7 @@ def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, An
     """The volume as rows of channels, and the function that reads rows at coordinates."""
     rows = tf.reshape(volume, [-1, volume.shape[-1] or tf.shape(volume)[-1]])
     shared = volume.shape[0] == 1
-    # A volume of one serves every displacement, one displacement every volume: offsets broadcast.
+    # A batch of one, of volumes or of displacements, serves all of the other: offsets broadcast.
     step = tf.math.reduce_prod([tf.convert_to_tensor(n) for n in sizes])
     offset = tf.reshape(tf.range(tf.shape(volume)[0]) * step, [-1] + [1] * rank)
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 
 def window_sum(x: tf.Tensor, width: int) -> tf.Tensor:
-    """Sum over a cubic window about each voxel, zeros outside, one axis after the other.
+    """Sum over a cubic window about each voxel, zeros outside, one axis after another.
 
-    Shifted additions rather than running sums: no cancellation, and they fuse.
+    Shifted additions rather than running sums: they do not cancel, and XLA fuses them.
 
     Args:
         x: ``[B, *S, C]``.

@@ -1,9 +1,9 @@
 """Compilation of operations and of training steps by XLA.
 
 On a CPU, convolutions are several times slower through XLA than through
-oneDNN while warps are several times faster; so there only the warps, the
-integration and the losses are compiled ("islands"). On a GPU the whole
-training step is compiled. `bilevelmorph.devices.using_xla` decides otherwise.
+oneDNN while warps are several times faster; hence only the warps, the
+integration and the losses are compiled there ("islands"). On a GPU the whole
+training step is compiled. `bilevelmorph.devices.using_xla` overrides the choice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def xla_jit(function: F) -> F:
     """Compile a pure tensor function by itself, inside any surrounding graph."""
 
-    # One graph a signature: a shared one would be relaxed to unknown shapes, even ranks.
+    # One graph per signature: a shared one would be relaxed to unknown shapes, even ranks.
     @functools.lru_cache(maxsize=512)
     def compiled(signature: Any) -> Any:
         return tf.function(function, jit_compile=True, autograph=False)

@@ -80,7 +80,7 @@ def test_import_is_light():
         "from bilevelmorph.compat.voxelmorph import require; require(); import voxelmorph; import neurite",
     ],
 )
-def test_both_packages_import_and_nothing_stays_mended(imports, untouched):
+def test_both_packages_import_and_nothing_stays_repaired(imports, untouched):
     """Whatever the order; and the layers are registered then."""
     code = (
         f"{imports}\n"

@@ -19,7 +19,7 @@ from bilevelmorph.networks.vxm_dense import VxmDense
 
 _PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
 _PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
-# A damaged header may promise more than memory holds; compressed weights are not ten times smaller.
+# A damaged header may claim more than memory holds; compression does not save a factor of ten.
 _MOST = 10
 # Constructor arguments that files of VoxelMorph 0.2 hold; filters are read from the arrays.
 _KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
@@ -44,15 +44,15 @@ class H5(NamedTuple):
 
 
 def is_h5(path: str | Path) -> bool:
-    """Whether a file is one by its name."""
+    """Whether a file is HDF5, by its name."""
     return str(path).lower().endswith((".h5", ".hdf5"))
 
 
 def read_h5(path: str | Path) -> H5:
-    """Read an HDF5 file of Keras; nothing in it is run.
+    """Read an HDF5 file of Keras; no code in it is run.
 
     Raises:
-        InputError: Something else.
+        InputError: Not such a file.
     """
     with _reading(path), h5py.File(path, "r") as file:
         group = file["model_weights"] if "model_weights" in file else file
@@ -102,19 +102,19 @@ def _config(content: Any) -> dict[str, Any]:
 
 
 def network_of_h5(path: str | Path, **options: Any) -> VxmDense:
-    """The network that an HDF5 file of VoxelMorph is of, with its weights.
+    """Build the network of an HDF5 file of VoxelMorph, with its weights.
 
     Args:
-        path: What VoxelMorph 0.1 or 0.2 saved, or the code of 2018.
-        **options: Of `VxmDense` or `Vxm2018`, for what such files do not say;
-            otherwise the number of squarings is 7 where nothing tells it, and a
-            file of 2018 has ``ij`` order, but ``xy`` where it integrates without `VecInt`.
+        path: File saved by VoxelMorph 0.1 or 0.2, or by the code of 2018.
+        **options: Arguments of `VxmDense` or `Vxm2018` that the file does not hold.
+            By default there are 7 squarings, and a file of 2018 is in ``ij`` order, or
+            in ``xy`` order if it integrates without `VecInt`.
 
     Returns:
         `VxmDense` or `Vxm2018`.
 
     Raises:
-        InputError: Something else is in the file.
+        InputError: The file holds something else.
     """
     file = read_h5(path)
     shapes = {name: arrays[0].shape for name, arrays in file.arrays.items() if arrays[0].ndim > 2}
@@ -158,7 +158,7 @@ def _of_2018(
         raise fail(str(path), f"{len(names)} convolutions", "a dense network of VoxelMorph")
     convolutions = [shapes[name] for name in names]
     inputs, last = convolutions[0][-2], Vxm2018.LEVELS + 5
-    # At full resolution the images themselves come in again.
+    # At full resolution the images themselves are inputs again.
     full = len(names) > last and convolutions[last][-2] == convolutions[last - 1][-1] + inputs
     filters = [s[-1] for s in convolutions]
     features = [filters[: Vxm2018.LEVELS], filters[Vxm2018.LEVELS :]]
@@ -173,7 +173,7 @@ def _of_2018(
 
 
 def _plain(names: Any) -> list[str]:
-    """Convolutions that Keras named, in the order in which they were made."""
+    """Convolutions with names made by Keras, in order of creation."""
     found = {name: match for name in names if (match := _PLAIN.fullmatch(name))}
     return sorted(found, key=lambda name: int(found[name].group(1) or 0))
 
@@ -182,7 +182,7 @@ def load_h5(network: keras.Model, path: str | Path) -> list[str]:
     """Fill a network from VoxelMorph's weights by layer name.
 
     Args:
-        network: Built.
+        network: A built network.
         path: ``.h5``.
 
     Returns:
@@ -219,11 +219,11 @@ def load_h5(network: keras.Model, path: str | Path) -> list[str]:
 
 
 def _translate(name: str, table: Mapping[str, keras.layers.Layer], order: Mapping[str, int]) -> str | None:
-    """The layer of this network that a layer name of the file means."""
+    """The layer of this network that corresponds to a layer name of the file."""
     if name in table:
         return name
     for ours in table:
-        # VoxelMorph prefixes names with that of the model, which its user may choose.
+        # VoxelMorph prefixes names with the name of the model, which users may choose.
         for part in _PARTS:
             if part in f"_{name}" and part in ours and f"_{name}".split(part, 1)[1] == ours.split(part, 1)[1]:
                 return ours

@@ -1,4 +1,4 @@
-"""The doorway to VoxelMorph 0.2 and neurite 0.2 on today's Python and Keras.
+"""Import of VoxelMorph 0.2 and neurite 0.2 on today's Python and Keras.
 
 Both fail to import on Python >= 3.11 with Keras 3, because two things that
 they use are gone: `inspect.getargspec`, and two loss functions in
@@ -33,8 +33,8 @@ def _getargspec(function: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _mending() -> Iterator[None]:
-    """Put back what the two packages need, for the length of their import."""
+def _repair() -> Iterator[None]:
+    """Restore what the two packages need, while they are being imported."""
     # By its import name: tf.keras.losses is the same file loaded as another module.
     losses = importlib.import_module("tensorflow.keras.losses")
     wanted: list[tuple[Any, str, Any]] = [(inspect, "getargspec", _getargspec)]
@@ -57,7 +57,7 @@ _importing: list[str] = []
 
 
 class _Loader(importlib.abc.Loader):
-    """Run a package's own loader with the mending round it, or the registration after it."""
+    """Run a package's own loader within the repair, or with the registration after it."""
 
     def __init__(self, inner: Any, name: str) -> None:
         self.inner, self.name = inner, name
@@ -75,7 +75,7 @@ class _Loader(importlib.abc.Loader):
         elif _is_tensorflow_release(self.name):
             _importing.insert(0, self.name)
             try:
-                with _mending():
+                with _repair():
                     self.inner.exec_module(module)
             finally:
                 _importing.remove(self.name)
@@ -103,7 +103,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Open the doorway; done by ``import bilevelmorph``."""
+    """Install the import hook; done by ``import bilevelmorph``."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     if "keras" in sys.modules and hasattr(sys.modules["keras"], "saving"):
@@ -111,21 +111,21 @@ def install() -> None:
 
 
 def register() -> None:
-    """Import every module that registers Keras classes, where Keras runs on TensorFlow."""
+    """Import every module that registers Keras classes, if Keras runs on TensorFlow."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         for name in ("layers", "losses", "networks", "compat.voxelmorph.network_2018"):
             importlib.import_module(f"bilevelmorph.{name}")
 
 
 def require() -> ModuleType:
-    """VoxelMorph 0.2, imported and fit for use.
+    """Import VoxelMorph 0.2.
 
     Returns:
         The module `voxelmorph`.
 
     Raises:
-        ImportError: It is missing, is the PyTorch release, or is told to run
-            on PyTorch or on legacy Keras; the message says what to do.
+        ImportError: It is missing, is the PyTorch release, or is configured for
+            PyTorch or legacy Keras; the message says what to do.
 
     >>> require().__version__
     '0.2'

@@ -1,4 +1,4 @@
-"""VoxelMorph's networks of 2018, for the weights that are around."""
+"""VoxelMorph's networks of 2018, for existing weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CVPR = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class Vxm2018(VxmDense):
-    """The U-Net of VoxelMorph's first papers: strided convolutions go down, images come in again at the end.
+    """The U-Net of VoxelMorph's first papers, with strided convolutions and the images as inputs of its end.
 
-    For weights of that time (`network_of_h5` makes it from a file); train `VxmDense`.
+    For weights of that time (`network_of_h5` builds it from a file); for training use `VxmDense`.
 
     Args:
         inshape: As in `VxmDense`.
         nb_unet_features: Four filters of the encoder; of the decoder five at
             half resolution and below, then those of the last resolution.
         half: The velocity is at half resolution (MICCAI 2018), not full (CVPR 2018).
-        int_steps: Squarings; 0 predicts a displacement.
+        int_steps: Number of squarings; 0 predicts a displacement.
         scaled: The velocity is divided by ``2**int_steps`` before it is squared, as
-            `VecInt` does; the network of MICCAI 2018 gives what is to be squared.
+            `VecInt` does; the network of MICCAI 2018 predicts the scaled velocity.
         indexing: ``"ij"``, or ``"xy"``, where the first two components are exchanged.
         **kwargs: As in `VxmDense`.
 
