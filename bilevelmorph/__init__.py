@@ -1,7 +1,7 @@
 """Deformable registration of medical images on TensorFlow and Keras.
 
-Importing this package lets `import voxelmorph` (0.2) work on today's Python and
-Keras, and registers its own Keras classes as soon as Keras is there. TensorFlow
+Importing this package makes `import voxelmorph` (0.2) work on today's Python and
+Keras, and registers its Keras classes as soon as Keras is imported. TensorFlow
 itself is imported on first use.
 
 >>> import bilevelmorph as bm
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 
-# Where each name comes from, once it is used.
+# The module of each name, imported on first use.
 _PLACES = {
     "InputError": "errors",
     "Registrar": "registration.registrar",

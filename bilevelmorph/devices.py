@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from bilevelmorph.errors import fail, one_of
 
 XLA_MODES = ("auto", "off", "islands", "step")
-# For the code inside a `using_xla` block, in its thread alone; elsewhere the environment says.
+# Set within a `using_xla` block, in its thread only; elsewhere the environment decides.
 _DEFAULT: str = one_of("BILEVELMORPH_XLA", os.environ.get("BILEVELMORPH_XLA", "auto"), XLA_MODES)
 _xla: ContextVar[str] = ContextVar("xla", default=_DEFAULT)
 
@@ -55,7 +55,7 @@ def using_xla(mode: str) -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Nothing on stderr, from C++ either: TensorFlow's start is chatty whatever its log level."""
+    """Silence stderr, also from C++: TensorFlow's start is chatty whatever its log level."""
     keep, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
@@ -67,10 +67,10 @@ def _silence() -> Iterator[None]:
 
 
 def choose_gpu(number: str) -> None:
-    """Show TensorFlow only the GPUs named; none of them with ``-1``.
+    """Restrict TensorFlow to the given GPUs; ``-1`` for none.
 
     Args:
-        number: Numbers from 0, comma separated. Without any GPU the default 0 means the CPU.
+        number: GPU numbers from 0, comma separated. Without any GPU, the default 0 means the CPU.
     """
     with _silence():
         import tensorflow as tf
@@ -91,12 +91,11 @@ def choose_gpu(number: str) -> None:
 
 @contextmanager
 def shared_compilations() -> Iterator[None]:
-    """What XLA compiles for this process is read by those that it starts, and the other way round.
+    """Share XLA's compilations between this process and those that it starts.
 
-    For a block of code that begins before TensorFlow is imported, which reads the
-    flags only once. The folder is this machine's and goes with the block: other
-    processors do not run what was compiled for this one. Where `TF_XLA_FLAGS` has
-    one already, that is used.
+    Enter the block before TensorFlow is imported, because TensorFlow reads the flags
+    only once. The folder is temporary, since other processors cannot run what was
+    compiled for this one. A folder already set in `TF_XLA_FLAGS` is used instead.
     """
     before = os.environ.get("TF_XLA_FLAGS", "")
     if "--tf_xla_persistent_cache_directory" in before:
@@ -111,7 +110,7 @@ def shared_compilations() -> Iterator[None]:
 
 
 def use_threads(count: int) -> None:
-    """Let TensorFlow use this many CPU threads; 0 leaves the choice to it."""
+    """Let TensorFlow use this many CPU threads; 0 for its own choice."""
     if count:
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The one place where errors about arguments are made.
+"""Errors about arguments, all made here.
 
 An error says in one line what was given, what was expected and how to fix it.
 The library names arguments; the command line turns each into its flag.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# Around the name of an argument inside a text. No path and no number contains it.
+# Marks the name of an argument within a text; no path or number contains it.
 _MARK = "\x1f"
 _REFERENCE = re.compile(f"{_MARK}([^{_MARK}=]*)(?:=([^{_MARK}]*))?{_MARK}")
 
@@ -25,10 +25,10 @@ class InputError(ValueError):
 
     Args:
         argument: Name of the argument at fault, or of the file; or the whole
-            message, where nothing else is given.
+            message, if nothing else is given.
         came: The value that was given.
         expected: What would have been valid.
-        fix: How to put it right; optional.
+        fix: How to fix it; optional.
 
     >>> error = InputError("lr", "-1", "a number above 0")
     >>> str(error)
@@ -39,7 +39,7 @@ class InputError(ValueError):
 
     def __init__(self, argument: str, came: str = "", expected: str = "", fix: str = "") -> None:
         self.argument, self.came, self.expected, self.fix = argument, came, expected, fix
-        # Keras makes such an error again from its text alone, with more in front of it.
+        # Keras rebuilds such an error from its text alone, with a prefix.
         super().__init__(self._text(argument))
 
     def __reduce__(self) -> tuple[type, tuple[str, ...]]:
@@ -53,7 +53,7 @@ class InputError(ValueError):
         """The error in one line.
 
         Args:
-            flags: Flag of each argument, for a reader who types commands; by
+            flags: Flag of each argument, for users of the command line; by
                 default arguments are named as in Python.
         """
         flags = flags or {}
@@ -71,7 +71,7 @@ class InputError(ValueError):
 
 
 def argument(name: str, value: Any = None) -> str:
-    """An argument, for the text of an `InputError`: ``affine=none``, on the command line ``--affine none``.
+    """Refer to an argument in an `InputError`: ``affine=none``, on the command line ``--affine none``.
 
     >>> error = fail("pair", "2-D images", "3-D ones", f"set {argument('affine', 'none')}")
     >>> str(error)
@@ -89,7 +89,7 @@ def fail(what: str, came: Any, expected: str, fix: str = "") -> InputError:
         what: The argument at fault, such as ``"epochs"``, or a file's name.
         came: The value that was given.
         expected: What would have been valid.
-        fix: How to put it right; optional.
+        fix: How to fix it; optional.
 
     Returns:
         The `InputError`.

@@ -1,6 +1,6 @@
 """Components found by identifier: losses, regularizers, networks, hypergradient methods, objectives, readers.
 
-Every built-in name stands in this file once. An identifier is such a name, an
+Every built-in name appears here once. An identifier is such a name, an
 instance, a class or function, or ``"package.module:Name"`` for one of your own,
 so that adding a component takes one file, which may be outside this package.
 """
@@ -17,12 +17,12 @@ from bilevelmorph.errors import fail
 
 
 class Registry(Mapping[str, Any]):
-    """Names of one kind of component, each with the place it is imported from on first use.
+    """The names of one kind of component, each with the place from which it is imported on first use.
 
     Args:
         kind: Kind of component, for messages; also the argument that takes them.
         entries: ``"package.module:Name"`` by name.
-        aliases: Present names by former ones, which are not listed.
+        aliases: Present names by former names, which are not listed.
 
     >>> methods = Registry("optimizer", {"adam": "bilevelmorph.bilevel.adam:Adam"}, {"kingma": "adam"})
     >>> list(methods), methods.find("kingma").__name__
@@ -46,11 +46,11 @@ class Registry(Mapping[str, Any]):
         return len(self._entries)
 
     def add(self, name: str, component: Any) -> None:
-        """Give a component of your own a name, for this process.
+        """Register a component of your own under a name, in this process.
 
         Args:
-            name: New, or one whose component is replaced.
-            component: ``"package.module:Name"``, or the thing itself.
+            name: A new name, or one whose component is replaced.
+            component: ``"package.module:Name"``, or the component itself.
 
         >>> readers = Registry("reader", {})
         >>> readers.add(".raw", lambda path: (np.fromfile(path).reshape(8, 8), np.eye(4)))
@@ -63,15 +63,15 @@ class Registry(Mapping[str, Any]):
         """Find the component that an identifier names.
 
         Args:
-            identifier: A name, ``"package.module:Name"``, or the thing itself.
+            identifier: A name, ``"package.module:Name"``, or the component itself.
             imported: Take ``"package.module:Name"`` only from modules that are
-                imported already, for identifiers that come out of a file.
+                already imported, for identifiers that come from a file.
 
         Returns:
             A class, function or instance.
 
         Raises:
-            InputError: There is nothing of this name.
+            InputError: No component has this name.
         """
         if not isinstance(identifier, str):
             return identifier
@@ -94,11 +94,11 @@ class Registry(Mapping[str, Any]):
             ) from error
 
     def make(self, identifier: Any, *, imported: bool = False, **options: Any) -> Any:
-        """The component itself: classes are called with those of the options that they take.
+        """Find a component; a class is instantiated with those options that it takes.
 
         Args:
             identifier, imported: See `find`.
-            options: For a class's constructor; what it has no parameter for is left out.
+            options: Arguments of a class's constructor; those that it does not take are omitted.
         """
         found = self.find(identifier, imported=imported)
         return found(**accepted(found, options)) if inspect.isclass(found) else found

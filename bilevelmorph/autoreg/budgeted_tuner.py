@@ -20,10 +20,10 @@ def is_done(trial: Any) -> bool:
 def budgeted_oracle(
     base: type[kt.Oracle], budget: TimeBudget, part: str, seconds: float, **options: Any
 ) -> kt.Oracle:
-    """An oracle that stops as soon as a trial as long as the longest so far would exceed the budget.
+    """Make an oracle that stops when a trial as long as the longest so far would exceed the time available.
 
     Args:
-        base: Oracle class of Keras Tuner.
+        base: Oracle class of Keras Tuner to derive from.
         budget: Records the time used.
         part: Name under which the time is recorded.
         seconds: Time available.
@@ -43,7 +43,8 @@ def budgeted_oracle(
 
         def reload(self) -> None:
             super().reload()
-            # A kill between the two files of a new trial leaves it on disk but not in the oracle's list.
+            # If the process is killed between writing the two files of a new trial, the trial is on disk but not
+            # in the oracle's list.
             for name, trial in self.trials.items():
                 if trial.status == "RUNNING" and name not in self._retry_queue:
                     self._retry_queue.append(name)
@@ -56,7 +57,7 @@ def budgeted_oracle(
 
 
 class _WholeFiles:
-    """Write a tuner's state atomically; after a kill in mid-write, Keras Tuner could not resume."""
+    """Writes the tuner's state atomically: Keras Tuner cannot resume from a truncated file."""
 
     def save(self: Any) -> None:
         if not self._is_worker():

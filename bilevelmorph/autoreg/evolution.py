@@ -1,4 +1,4 @@
-"""Candidates near the best so far: other loss weights and cells sampled from what was learned, in turn."""
+"""Evolutionary search around the best candidate, with cells sampled from the supernet's distribution."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.networks.genotype import Genotype
 
 PART = "trial"
-# What the gradients found; what one would start from by hand; the first with the second's loss weights.
+# Names of the first candidates: likeliest network, plain network, likeliest with initial loss weights.
 FIRST = ("gradient", "gradient-start", "gradient-given")
 # Share of its cells that a candidate inherits from the best so far; the others are sampled.
 KEPT = 0.5
 # Standard deviation of the logarithms of its loss weights around those of the best so far.
 SPREAD = 0.4
-# Step beyond the best, in logarithms, where no candidate was tried on that side of it.
+# Step beyond the best loss weight, as a logarithm, if it is the largest or smallest of those tried.
 BEYOND = 1.1
-# Samples after which a network that was tried before is accepted.
+# Number of samples after which a network that was tried before is accepted.
 TRIES = 20
 
 
@@ -43,31 +43,32 @@ def evolve(
     progress: Progress,
     labelled: bool,
 ) -> list[Candidate]:
-    """Train what the gradients found, then what is sampled from their distribution, until time is up.
+    """Train the result of the gradient search, then candidates evolved from it, until the time is up.
 
-    The likeliest network is tried with the loss weights found, then `search_space.start`
-    with those given, then the likeliest network with those given: a supernet that has
-    learned little may ask for larger kernels and more regularity than are good in the end.
-    After that, two moves alternate. One keeps the best network so far and changes its loss
-    weights: beyond its own where these are the largest or smallest of all that were tried,
-    else around them. The other keeps its loss weights and half of its cells, samples the
-    other cells by the probabilities learned, and the channels, of which gradients know
-    nothing, from `filters`.
+    The first candidates are the likeliest network with the loss weights found,
+    `search_space.start` with the initial loss weights, and the likeliest network with the
+    initial loss weights, because a supernet trained only briefly may favour larger kernels
+    and stronger regularisation than a fully trained network needs. Then two mutations of
+    the best candidate so far alternate. One keeps the network and changes each loss weight:
+    beyond its value if that is the largest or smallest of all tried, otherwise around it.
+    The other keeps the loss weights and about half of the cells and samples the others from
+    the learned probabilities; channels, which the gradient search does not optimise, are
+    sampled from `filters`.
 
     Args:
         config: Configuration of the search.
         found: Result of the gradient search.
-        given: Loss weights of the start, by name.
+        given: Initial loss weights, by name.
         budget: Records the time used, under ``"trial"``.
-        seconds: Time available; `trials` takes precedence if given. At least two are trained.
+        seconds: Time available; `trials` takes precedence if given. At least two candidates are trained.
         progress: Reports every candidate.
-        labelled: Candidates are scored by Dice.
+        labelled: Whether candidates are scored by Dice.
 
     Returns:
         The candidates in the order in which they were tried. Finished trials are read from disk.
 
     Raises:
-        InputError: The network that the gradients found cannot be trained.
+        InputError: A candidate cannot be trained.
     """
     folder = Path(config.budget.out) / "gradient" / "trials"
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def evolve(
             tried.append(_read(path))
             progress.scored(tried[-1])
     except RuntimeError as error:
-        raise InputError(f"what the gradients found cannot be trained: {error}") from error
+        raise InputError(f"training a candidate of the gradient search failed: {error}") from error
     finally:
         train.close()
         budget.save()
@@ -97,7 +98,7 @@ def _is_over(config: SearchConfig, tried: list[Candidate], budget: TimeBudget, s
         return False
     if config.budget.trials:
         return len(tried) >= 2 + config.budget.trials
-    # Estimated by the last one: the very first also compiles.
+    # The last trial is the estimate, because the first one includes compilation.
     return budget.used(PART) + tried[-1].seconds > seconds
 
 
@@ -122,7 +123,7 @@ def propose(
     name = f"{FIRST[0]}-drawn-{number - count + 1}"
     best = ranked(tried, config.architecture.target_ms)[0]
     random = np.random.default_rng([config.device.seed, number])
-    # One thing at a time: half of a network sampled anew would hide what other weights do.
+    # Change one thing at a time: resampling cells would mask the effect of other loss weights.
     if moved and (number - count) % 2 == 0:
         tuned = {n: mutate(best.weights[n], [c.weights[n] for c in tried], random) for n in moved}
         return name, best.genotype, {n: float(w) for n, w in best.weights.items()} | tuned
@@ -136,12 +137,12 @@ def propose(
 
 
 def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
-    """The next value of a loss weight: beyond the best if that is an extreme of those tried, else near it.
+    """Sample the next value of a loss weight: beyond the best if that is an extreme of all tried, else near it.
 
     Args:
         best: The best value so far.
         tried: All values so far.
-        random: Random numbers.
+        random: Random number generator.
 
     >>> random = np.random.default_rng(0)
     >>> mutate(1.0, [1.0, 5.0], random) < 1.0 < 5.0 < mutate(5.0, [1.0, 5.0], random)
@@ -154,12 +155,12 @@ def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> 
 def crossover(
     first: Genotype, second: Genotype, random: np.random.Generator, share: float = KEPT
 ) -> Genotype:
-    """A genotype with the scales of one parent, and cells of either wherever both have one.
+    """Combine two genotypes: the scales of one parent, and cells of either at scales that both have.
 
     Args:
         first, second: Genotypes of the same search space.
-        random: Random numbers.
-        share: Share of cells taken from the first.
+        random: Random number generator.
+        share: Expected share of cells taken from the first.
 
     >>> a, b = (Genotype.uniform(name, (4, 2), 1) for name in ("conv1", "conv3"))
     >>> crossover(a, b, np.random.default_rng(0), 1.0) == a

@@ -1,4 +1,4 @@
-"""What operations and networks cost on this machine, in milliseconds, for AutoReg's latency budget."""
+"""Run times of operations and networks on this machine, for AutoReg's latency penalty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDS = 7
 
 
 def median_ms(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """The median time of a call after two warm-up calls, milliseconds."""
+    """Median time of a call after two warm-up calls, milliseconds."""
     seconds = []
     for _ in range(rounds + 2):
         began = time.perf_counter()
@@ -28,7 +28,7 @@ def median_ms(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
 
 
 def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int = ROUNDS) -> float:
-    """Time of one forward pass for one pair, milliseconds.
+    """Measure the time of one forward pass for one pair, in milliseconds.
 
     Args:
         network: A registration network.
@@ -44,10 +44,10 @@ def network_ms(network: RegistrationNetwork, shape: Sequence[int], rounds: int =
 
 
 def operation_costs(network: AutoRegNetwork, shape: Sequence[int]) -> dict[tuple[int, str], float]:
-    """Time of every operation at every scale, and of a stage without its cell, milliseconds.
+    """Measure the time of every operation at every scale, and of a stage without its cell, in milliseconds.
 
     Args:
-        network: Gives the operations, scales and widths to measure.
+        network: Supernet whose operations, scales and widths are measured.
         shape: Size of the full grid.
 
     Returns:
@@ -75,5 +75,5 @@ def _layer_ms(layer: Any, inputs: Sequence[Any]) -> float:
 
 
 def expected_ms(network: AutoRegNetwork, costs: Mapping[tuple[int, str], float]) -> float:
-    """The value of `AutoRegNetwork.expected_cost`, as a number."""
+    """The value of `AutoRegNetwork.expected_cost` for measured costs, milliseconds."""
     return float(network.expected_cost(costs))

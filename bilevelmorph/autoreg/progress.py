@@ -10,7 +10,7 @@ from bilevelmorph.config import SearchConfig
 
 
 class Progress:
-    """Reports what a search is doing, every candidate with its score, and the time left.
+    """Reports the stage of a search, the score of every candidate, and the time left.
 
     Args:
         config: Configuration of the search.

@@ -1,4 +1,4 @@
-"""A search from its configuration: candidates, winner and output files."""
+"""Runs a search from its configuration and writes its results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bilevelmorph.training.build import make_energy
 from bilevelmorph.training.check import check
 from bilevelmorph.training.data import TrainingData
 
-# Shares of the budget: the supernet, trials of what it learned; random candidates get as much as both.
+# Shares of the budget: supernet, then evolved candidates; random candidates get as much time as both.
 SHARE, TRIALS = 0.2, 0.3
 RANDOM = "tuner-random"
 
@@ -53,22 +53,22 @@ class SearchResult(NamedTuple):
 
 
 def search(config: SearchConfig | None = None, quiet: bool = False, **options: object) -> SearchResult | None:
-    """Search for a network for a folder of scans.
+    """Search a network for a folder of scans.
 
-    Writes to its folder ``genotype.json`` and ``weights.json`` of the winner,
-    ``trials.csv``, ``config.json`` and the state from which a second call with the
-    same configuration resumes.
+    Writes ``genotype.json`` and ``weights.json`` of the winner, ``trials.csv`` and
+    ``config.json`` to the folder `out`, together with the state from which a later call
+    with the same configuration resumes.
 
     Args:
         config: Configuration of the search; the defaults if None.
-        quiet: No progress bars.
+        quiet: Suppress messages and progress bars.
         options: Values that override the configuration, named as the flags of `bilevelmorph search`.
 
     Returns:
-        The result; None in a worker, since its chief has the result.
+        The result; None in a worker process, because only the chief has it.
 
     Raises:
-        InputError: Data or values that cannot be used, too little time.
+        InputError: Data or options are unusable, or the budget is too small.
     """
     config = (config or SearchConfig()).with_(**options)
     check_all(config)
@@ -98,7 +98,7 @@ def search(config: SearchConfig | None = None, quiet: bool = False, **options: o
 
 
 def check_search(config: SearchConfig) -> None:
-    """Refuse options of the search that cannot work."""
+    """Reject invalid options of the search itself."""
     _ = config.seconds
     budget, space, own = config.budget, config.space, config.architecture
     one_of("searcher", budget.searcher, SEARCHERS)
@@ -116,19 +116,19 @@ def check_search(config: SearchConfig) -> None:
     for name in ("latency_weight", "target_ms"):
         positive(name, getattr(own, name), zero=True)
     if not 0 <= own.warmup_share < 1:
-        raise fail("warmup_share", own.warmup_share, "0 or more and less than 1")
+        raise fail("warmup_share", own.warmup_share, "a number from 0 to below 1")
     scales = sorted(space.scales)
     if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
         raise fail("scales", " ".join(map(str, space.scales)), "2, 4, 8, ... without a gap")
     chosen = len(set(space.operations))
     if chosen < 2:
-        raise fail("operations", f"{chosen} of them", "two or more to choose from")
+        raise fail("operations", f"{chosen} distinct", "two or more to choose from")
     if not config.scans.folder:
         raise fail("data", "nothing", "a folder whose dataset.json names training and validation scans")
 
 
 def check_all(config: SearchConfig) -> None:
-    """Refuse any option that cannot work, before opening a file."""
+    """Reject invalid options before any file is opened."""
     check_search(config)
     training = config.training(outer_loss="label-free")
     response = config.tuning.hypergradient == RESPONSE
@@ -136,8 +136,8 @@ def check_all(config: SearchConfig) -> None:
     for operation in config.space.operations:
         one_of("operations", operation, OPERATIONS)
     if config.budget.searcher == "gradient" and "KERASTUNER_ORACLE_IP" in os.environ:
-        came = "gradient, in a process that is one of many (KERASTUNER_ORACLE_IP)"
-        raise fail("searcher", came, "one of Keras Tuner's, which spread over processes")
+        came = "gradient, which runs in a single process, although KERASTUNER_ORACLE_IP is set"
+        raise fail("searcher", came, "one of Keras Tuner's searchers")
 
 
 def _by_gradients(
@@ -148,13 +148,13 @@ def _by_gradients(
     folder: Path,
     progress: Progress,
 ) -> list[Candidate]:
-    """What gradients find and what evolves from it, then random candidates for as much time."""
-    progress.say("1/3  network of all operations: loss weights, architecture and weights together")
+    """Run the gradient search, evolve its result, then try random candidates for the same time."""
+    progress.say("1/3  supernet: optimising loss weights, architecture and network weights together")
     found = gradient_search(config, data, budget, SHARE * config.seconds, progress.quiet)
-    progress.say("2/3  what it learned, trained as networks by themselves")
+    progress.say("2/3  evolution: training candidates sampled from the supernet")
     given = {k: float(v) for k, v in make_energy(config.training()).weights.items()}
     ours = evolve(config, found, given, budget, TRIALS * config.seconds, progress, labelled)
-    progress.say("3/3  the same time for random candidates")
+    progress.say("3/3  baseline: training random candidates for the same time")
     # With search_steps and trials given, the result does not depend on the speed of the machine.
     seconds = config.seconds
     if not (config.budget.search_steps and config.budget.trials):
@@ -170,13 +170,13 @@ def _labelled(config: SearchConfig) -> bool:
         raise fail(
             str(config.scans.folder),
             "no validation pairs",
-            f"some in dataset.json, and {argument('val_pairs')} above 0",
+            f"at least one in dataset.json, and {argument('val_pairs')} above 0",
         )
     return bool(folder.labels) and all(s.labels is not None for p in pairs for s in (p.moving, p.fixed))
 
 
 def _same_search(config: SearchConfig, folder: Path) -> None:
-    """Resume only the same search; start it if there is none."""
+    """Save the configuration, or refuse to resume a search whose configuration differs."""
     path = folder / "config.json"
     if not path.is_file():
         config.save(path)
@@ -188,7 +188,7 @@ def _same_search(config: SearchConfig, folder: Path) -> None:
         old = old_values[name]
         if name not in free and old != new:
             raise fail(
-                name, f"{new}, where {path} has {old}", f"the same search, or another {argument('out')}"
+                name, f"{new}, where {path} has {old}", f"the same value, or another {argument('out')}"
             )
     config.save(path)
 
@@ -196,7 +196,7 @@ def _same_search(config: SearchConfig, folder: Path) -> None:
 def _write(result: SearchResult, folder: Path) -> None:
     best = result.candidates[0]
     best.genotype.save(folder / "genotype.json")
-    # Training the winner would refuse the weights of stages that it lacks.
+    # Training rejects weights of stages that the network lacks.
     stages = {f"similarity_{scale}" for scale in best.genotype.deformation}
     served = [k for k in best.weights if not k.startswith("similarity_") or k in stages]
     weights = {k: float(best.weights[k]) for k in served}

@@ -8,18 +8,18 @@ from typing import Any
 from bilevelmorph.config import SearchConfig
 from bilevelmorph.networks.genotype import INPUTS, Genotype
 
-# The weight of regularity is searched down to and up to this factor from its start.
+# The regularisation weight is searched from its initial value divided by this factor to times it.
 SPREAD = 10.0
 
 
 def widths(filters: Sequence[int], scales: Sequence[int]) -> dict[int, int]:
-    """Initial channels of a network: doubled at every coarser scale, up to the largest allowed.
+    """Default channels of a network: doubled at every coarser scale, up to the largest allowed.
 
-    Coarse scales have so few voxels that this costs nothing.
+    Coarse scales have so few voxels that they still cost no more than finer ones.
 
     Args:
-        filters: Choices; the finest scale has the fewest.
-        scales: Scales 2, 4, ...
+        filters: Allowed numbers of channels; the finest scale gets the smallest.
+        scales: Downsampling factors 2, 4, ...
 
     >>> widths((16, 32), (8, 4, 2))
     {2: 16, 4: 32, 8: 32}
@@ -31,7 +31,7 @@ def start(config: SearchConfig) -> Genotype:
     """The plain network to start from: the same operation in every layer, every stage applied once.
 
     Args:
-        config: Configuration of the search. The operation is ``conv3`` if the search has it.
+        config: Configuration of the search. The operation is ``conv3`` if it is in the search space.
 
     >>> genotype = start(SearchConfig.of(layers=2, scales=(4, 2)))
     >>> sorted(genotype.deformation.items()), sorted(genotype.steps.items())
@@ -50,7 +50,7 @@ def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
 
     Args:
         hp: Keras Tuner's `HyperParameters`.
-        config: Its operations, layers, scales and filters bound the choice.
+        config: Configuration of the search, which defines the search space.
 
     Returns:
         The genotype; hyperparameters that are new to `hp` take their defaults.
@@ -58,7 +58,7 @@ def draw_genotype(hp: Any, config: SearchConfig) -> Genotype:
     levels = hp.Int("levels", 1, len(config.space.scales), default=len(config.space.scales))
     scales = [2 ** (k + 1) for k in range(levels)]
     features, deformation, inputs, filters, steps = {}, {}, {}, {}, {}
-    # All are requested, so that every trial has the same hyperparameters.
+    # Request those of unused scales as well, so that every trial has the same hyperparameters.
     for scale in sorted(config.space.scales):
         cells = [_draw_cell(hp, f"{kind}{scale}", config) for kind in ("F", "D")]
         fed = hp.Boolean(f"D{scale}/coarser", default=True)
@@ -86,7 +86,7 @@ def draw_weights(hp: Any, start: Mapping[str, float]) -> dict[str, float]:
 
     Args:
         hp: Keras Tuner's `HyperParameters`.
-        start: Initial weights by name; that of regularity is chosen around it, the others stay fixed.
+        start: Initial weights by name; only the regularisation weight is searched.
     """
     centre = start["regularity"]
     chosen = hp.Float("regularity", centre / SPREAD, centre * SPREAD, sampling="log", default=centre)

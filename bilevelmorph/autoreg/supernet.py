@@ -47,7 +47,7 @@ class SupernetResult(NamedTuple):
 
     Attributes:
         genotype: The likeliest architecture.
-        weights: The loss weights at the end.
+        weights: The final loss weights.
         network: The trained supernet.
 
     >>> supernet = AutoRegNetwork.space(2, (2,), ["conv1", "skip"], layers=1, filters=4)
@@ -81,7 +81,7 @@ class _Schedule(keras.callbacks.Callback):
         took = time.monotonic() - self._began
         if not self.config.budget.search_steps and self.budget.used(PART) + took > self.seconds:
             self.model.stop_training = True
-            # So that the same command finds the search finished.
+            # So that a repeated call finds this stage finished.
             path = Path(self.config.budget.out, PART, PLAN)
             write_json(path, read_json(path, "a plan") | {"epochs": epoch + 1})
 
@@ -121,13 +121,13 @@ def gradient_search(
 
     Args:
         config: Configuration of the search.
-        data: Training pairs, and validation pairs for the outer problems, as candidates see them.
+        data: Training pairs, and validation pairs for the outer problems, on the grid of the candidates.
         budget: Records the time used, under ``"gradient"``.
         seconds: Time available; `search_steps` takes precedence if given.
-        quiet: No progress bars.
+        quiet: Suppress messages and progress bars.
 
     Returns:
-        The result.
+        Architecture, loss weights and supernet.
 
     Raises:
         InputError: The time is too short for one epoch.
@@ -169,13 +169,13 @@ def gradient_search(
 
 
 def _own_grid(config: SearchConfig) -> SearchConfig:
-    """The configuration with the voxels of the supernet."""
+    """The configuration with the voxel size of the supernet."""
     coarse = config.budget.search_spacing
     return config.with_(spacing=coarse, shape=None) if coarse else config
 
 
 def _coarser(config: SearchConfig, data: TrainingData) -> TrainingData:
-    """The same pairs in voxels of `search_spacing`."""
+    """The same pairs, resampled to `search_spacing`."""
     if not config.budget.search_spacing:
         return data
     labelled = data.outer_pairs is not None and bool(data.outer_pairs.label_values)
@@ -183,7 +183,7 @@ def _coarser(config: SearchConfig, data: TrainingData) -> TrainingData:
 
 
 def make_supernet(config: SearchConfig, data: TrainingData, energy: Energy) -> AutoRegNetwork:
-    """The supernet, conditioned on the loss weights if these are tuned by its response."""
+    """Build the supernet, conditioned on the loss weights if they are tuned by its response."""
     shape, space = data.pairs.shape, config.space
     response = config.tuning.hypergradient == RESPONSE
     tuned = [n for n in energy.weights if n not in config.tuning.freeze] if response else []
@@ -223,7 +223,7 @@ def _outer_problems(
     network: AutoRegNetwork,
     energy: Energy,
 ) -> list[OuterProblem]:
-    """The problems of architecture, topology and loss weights."""
+    """The outer problems: architecture, topology and loss weights."""
     pairs, own = data.outer_pairs, config.architecture
     if pairs is None or not isinstance(energy.weights, LossWeights):
         raise ValueError("a search needs validation pairs and loss weights that can be tuned")
@@ -255,7 +255,7 @@ def _cost(config: SearchConfig, data: TrainingData, network: AutoRegNetwork) -> 
 
 
 def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[int, str], float]) -> float:
-    """The part of `target_ms` that is left for cells and stages.
+    """The part of `target_ms` left for cells and stages, after everything else that a network computes.
 
     Raises:
         InputError: Nothing is left.
@@ -266,13 +266,13 @@ def below_target(config: SearchConfig, data: TrainingData, costs: Mapping[tuple[
     network.build()
     rest = network_ms(network, data.pairs.shape) - expected_ms(network, costs)
     if target <= rest:
-        came = f"{target:g}, {rest:.0f} of which a network of these scales takes beside its cells"
-        raise fail("target_ms", came, "more", f"or fewer {argument('scales')}")
+        came = f"{target:g}, {rest:.0f} of which a network of these scales needs beside its cells"
+        raise fail("target_ms", came, "more", f"or choose fewer {argument('scales')}")
     return target - max(0.0, rest)
 
 
 def _epochs(config: SearchConfig, trainer: Trainer, data: TrainingData, folder: Path, seconds: float) -> int:
-    """Number of epochs that the time allows, measured once; a resumed run keeps it."""
+    """Number of epochs that fit into the time, measured once; a resumed run keeps the plan."""
     steps = config.optimization.steps_per_epoch
     if config.budget.search_steps:
         return max(1, -(-config.budget.search_steps // steps))
@@ -285,7 +285,9 @@ def _epochs(config: SearchConfig, trainer: Trainer, data: TrainingData, folder: 
     if epoch > left:
         came = f"{config.budget.budget}, {max(0, left):.0f} s of which are left for the supernet"
         fewer = f"{argument('steps_per_epoch')}, {argument('operations')} or {argument('layers')}"
-        raise fail("budget", came, f"{epoch:.0f} s for an epoch at least", f"give more, or fewer {fewer}")
+        raise fail(
+            "budget", came, f"{epoch:.0f} s for an epoch at least", f"increase it, or use fewer {fewer}"
+        )
     epochs = int(left / epoch)
     write_json(path, {"epochs": epochs, "seconds_a_step": round(pace, 4)})
     return epochs

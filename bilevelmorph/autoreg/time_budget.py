@@ -30,23 +30,23 @@ class TimeBudget:
         self._running: tuple[str, float] | None = None
 
     def begin(self, part: str) -> None:
-        """Count for this part from now on."""
+        """Start counting time for this part."""
         self.save()
         self._running = (part, time.monotonic())
 
     def used(self, part: str) -> float:
-        """Seconds of a part until now."""
+        """Seconds used by a part so far."""
         name, since = self._running or ("", 0.0)
         return self._used.get(part, 0.0) + (time.monotonic() - since if name == part else 0.0)
 
     @property
     def total(self) -> float:
-        """Seconds of all parts until now."""
+        """Seconds used by all parts so far."""
         running = {self._running[0]} if self._running else set()
         return sum(self.used(part) for part in {*self._used, *running})
 
     def save(self) -> None:
-        """Write the time used until now."""
+        """Write the time used so far to the file."""
         if self._running:
             part = self._running[0]
             self._used[part] = self.used(part)

@@ -1,4 +1,4 @@
-"""One candidate, trained for a while and scored."""
+"""Candidates of a search: short training and scoring."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bilevelmorph.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture and loss weights, with the score of a short training.
+    """An architecture with loss weights, and its score after a short training.
 
     Attributes:
         name: Name of its row in the report.
@@ -50,16 +50,16 @@ class Candidate:
 
     @property
     def by_gradients(self) -> bool:
-        """Whether it belongs to the gradient search, the plain network to start from included."""
+        """Whether the gradient searcher tried the candidate; this includes the plain network."""
         return self.name.startswith("gradient")
 
 
 def ranked(candidates: Sequence[Candidate], most: float = 0.0) -> list[Candidate]:
-    """The candidates, the best first; ties are broken by name, since files come in any order.
+    """Sort candidates, the best first; ties are broken by name, because files are read in any order.
 
     Args:
         candidates: The candidates.
-        most: Limit in milliseconds; slower candidates come after all others. 0 for none.
+        most: Time limit of a forward pass, milliseconds; slower candidates come last. 0 for no limit.
     """
     return sorted(candidates, key=lambda c: (0 < most < c.ms, -c.score, c.name))
 
@@ -78,23 +78,23 @@ def score(data: TrainingData, network: RegistrationNetwork) -> float:
 
 
 def open_search_data(config: SearchConfig, labelled: bool) -> TrainingData:
-    """The pairs of a search: those to train on, and validation pairs for the outer problems.
+    """Open the pairs of a search: training pairs, and validation pairs for the outer problems.
 
     Args:
         config: Configuration of the search.
-        labelled: The validation pairs have label maps, which the outer problems use.
+        labelled: Whether the validation pairs have label maps, which the outer problems then use.
     """
     return open_data(config.training(outer_loss="dice" if labelled else "label-free"))
 
 
 def trial_config(config: SearchConfig) -> TrainingConfig:
-    """The configuration that trains a candidate: fixed loss weights, a cosine schedule over the trial."""
+    """The training configuration of a candidate: fixed loss weights, cosine schedule over the trial."""
     epochs = max(1, -(-config.budget.trial_steps // config.optimization.steps_per_epoch))
     return config.training(epochs=epochs, lr_schedule="cosine")
 
 
 def candidate_network(config: SearchConfig, data: TrainingData, genotype: Genotype) -> AutoRegNetwork:
-    """The untrained network of a genotype, for these data."""
+    """Create the untrained network of a genotype for these data."""
     shape = data.pairs.shape
     shared = shared_options(config.training(), shape, data.pairs.channels)
     return AutoRegNetwork.of(genotype, len(shape), int_steps=config.space.int_steps, **shared)
@@ -114,7 +114,7 @@ def run_trial(
 
     Args:
         config: Configuration of the search.
-        data: Pairs.
+        data: Training and validation pairs.
         genotype: Architecture of the network.
         weights: Loss weights.
         epochs, initial_epoch, start, end: See `TrialWorker`.

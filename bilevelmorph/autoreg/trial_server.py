@@ -1,4 +1,4 @@
-"""The process that runs trials; it imports TensorFlow itself, silently."""
+"""The child process that trains candidates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from bilevelmorph.config import SearchConfig
 
 
 def serve(pipe: Any, config: SearchConfig, labelled: bool, xla: str = "auto") -> None:
-    """Train the candidates that come through the pipe until the parent closes it or ends.
+    """Train the candidates received through a pipe until the parent closes it or exits.
 
     Args:
-        pipe: Delivers the arguments of `run_trial`, the genotype as a dictionary; receives the results.
+        pipe: Connection that delivers the arguments of `run_trial`, with the genotype as a dictionary,
+            and takes the results.
         config: Configuration of the search.
-        labelled: Candidates are scored by Dice.
-        xla: What XLA compiles, see `using_xla`.
+        labelled: Whether candidates are scored by Dice.
+        xla: Which functions XLA compiles, see `using_xla`.
     """
     from bilevelmorph.devices import choose_gpu, use_threads, using_xla
 

@@ -1,4 +1,4 @@
-"""Trials in a separate process, so that ending it frees their memory."""
+"""Training of candidates in a child process, whose exit frees all memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bilevelmorph.config import SearchConfig
 from bilevelmorph.devices import xla_request
 from bilevelmorph.networks.genotype import Genotype
 
-# TensorFlow keeps about 20 MB of every graph that it has trained, whatever is deleted; a new
-# process costs an import of TensorFlow.
+# TensorFlow leaks about 20 MB for every graph that it has trained; a new process takes another import
+# of TensorFlow.
 RECYCLED_AFTER = 8
 
 
@@ -22,12 +22,12 @@ class TrialWorker:
 
     Args:
         config: Configuration of the search.
-        labelled: Candidates are scored by Dice.
+        labelled: Whether candidates are scored by Dice.
 
     >>> train = TrialWorker(SearchConfig.of(data="scans", trial_steps=100), labelled=True)
     >>> train.config.budget.trial_steps
     100
-    >>> train.close()  # no child yet: the first trial starts one
+    >>> train.close()  # nothing to close: the first trial starts the child
     """
 
     def __init__(self, config: SearchConfig, labelled: bool) -> None:
@@ -48,17 +48,17 @@ class TrialWorker:
         """Train one candidate.
 
         Args:
-            genotype: Architecture of its network.
-            weights: Its loss weights.
+            genotype: Architecture of the network.
+            weights: Loss weights.
             epochs, initial_epoch: See `Trainer.fit`; by default the whole trial.
-            start: ``.weights.h5`` of an earlier part of it.
-            end: Where to write the weights.
+            start: ``.weights.h5`` file to continue from, such as that of an earlier part of the trial.
+            end: ``.weights.h5`` file to write.
 
         Returns:
             ``score``, ``ms`` and ``seconds``, see `Candidate`.
 
         Raises:
-            RuntimeError: The trial failed, or the child died.
+            RuntimeError: The trial failed, or the child process died.
         """
         if self._child is None or self._done >= RECYCLED_AFTER:
             self._renew()
@@ -76,14 +76,16 @@ class TrialWorker:
             kind, value = self._pipe.recv()
         except (EOFError, OSError) as error:
             self.close()
-            raise RuntimeError("the process of the trial died; was there memory enough?") from error
+            raise RuntimeError(
+                "the process of the trial died, possibly because it ran out of memory"
+            ) from error
         if kind == "failed":
             raise RuntimeError(value)
         return value
 
     def _renew(self) -> None:
         self.close()
-        # Not forked, because TensorFlow does not survive a fork.
+        # TensorFlow does not work in a forked process.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._child = context.Process(
@@ -97,6 +99,6 @@ class TrialWorker:
         """End the child process."""
         if self._child is not None:
             self._pipe.close()
-            self._child.kill()  # all requests are answered, and TensorFlow is slow to exit
+            self._child.kill()  # killed, because TensorFlow is slow to exit
             self._child.join()
             self._child = None

@@ -1,4 +1,4 @@
-"""Keras Tuner as the searcher: candidates trained one by one, or on many machines."""
+"""Searches with Keras Tuner, in one process or distributed over several."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Space(kt.HyperModel):
         return network
 
     def fit(self, hp: Any, model: AutoRegNetwork, callbacks: Iterable[Any] = (), **options: Any) -> Any:
-        """Train in the other process; Keras Tuner's callbacks name the file for the weights."""
+        """Train in the child process; Keras Tuner's callbacks say where to write the weights."""
         end = next(c.filepath for c in callbacks if hasattr(c, "filepath"))
         epochs, done = int(options.get("epochs", 0)), int(options.get("initial_epoch", 0))
         start = end.replace(".weights.h5", ".start.weights.h5") if done else None
@@ -75,31 +75,31 @@ def tuner_search(
 ) -> list[Candidate]:
     """Train candidates until the time is used up.
 
-    A later call on the same folder does not repeat finished trials.
-    If Keras Tuner's variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
-    `KERASTUNER_ORACLE_PORT` are set, this process is the chief, which hands out
-    trials, or a worker, which trains them.
+    A later call with the same folder does not repeat finished trials.
+    If Keras Tuner's environment variables `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    `KERASTUNER_ORACLE_PORT` are set, this process is either the chief, which hands
+    out trials, or a worker, which trains them.
 
     Args:
         config: Configuration of the search.
-        data: Pairs.
-        labelled: Candidates are scored by Dice.
+        data: Training and validation pairs.
+        labelled: Whether candidates are scored by Dice.
         budget: Records the time used, under `kind`.
         seconds: Time available.
         kind: ``"tuner-random"``, ``"tuner-bayesian"`` or ``"tuner-hyperband"``.
-        folder: Where Keras Tuner keeps its trials.
+        folder: Folder in which Keras Tuner stores its trials.
         progress: Reports every candidate.
 
     Returns:
         All candidates, the best first; none for a worker.
 
     Raises:
-        InputError: A worker's chief does not answer, or not one trial fits the time.
+        InputError: The chief does not answer, or no trial fits into the time.
     """
     await_chief()
     budget.begin(kind)
     train = TrialWorker(config, labelled)
-    with redirect_stdout(io.StringIO()):  # Keras Tuner announces that it resumes from a file
+    with redirect_stdout(io.StringIO()):  # hides Keras Tuner's message that it resumes from a file
         tuner = _make_tuner(_Space(config, data, train, progress), kind, budget, seconds, folder)
     try:
         tuner.search(verbose=0)
@@ -113,8 +113,8 @@ def tuner_search(
         raise fail(
             "budget",
             config.budget.budget,
-            "time for one trial at least",
-            f"give more, or fewer {argument('trial_steps')}",
+            "enough time for one trial",
+            f"increase it, or use fewer {argument('trial_steps')}",
         )
     return ranked(found, config.architecture.target_ms)
 
@@ -125,7 +125,7 @@ def _make_tuner(
     config = space.config
     shared = {
         "objective": kt.Objective("score", "max"),
-        "seed": config.device.seed + 1,  # Keras Tuner takes 0 for none
+        "seed": config.device.seed + 1,  # Keras Tuner treats a seed of 0 as none
     }
     place = {"directory": str(folder), "project_name": kind}
     if kind == "tuner-hyperband":
@@ -166,20 +166,20 @@ def is_chief() -> bool:
 
 
 def await_chief(seconds: float = CHIEF_SECONDS) -> None:
-    """Wait until a worker's chief answers.
+    """In a worker process, wait until the chief accepts connections.
 
     Args:
-        seconds: Longest wait.
+        seconds: Longest time to wait.
 
     Raises:
-        InputError: The chief does not answer, or not all of Keras Tuner's variables are set.
+        InputError: The chief does not answer, or some of Keras Tuner's environment variables are missing.
     """
     names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
     missing = [n for n in names if n not in os.environ]
     if len(missing) == len(names):
         return
     if missing:
-        raise fail(missing[0], "nothing", "a value, as the other variables of Keras Tuner have one")
+        raise fail(missing[0], "nothing", "a value, because other Keras Tuner variables are set")
     port = os.environ["KERASTUNER_ORACLE_PORT"]
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise fail("KERASTUNER_ORACLE_PORT", repr(port), "the number of a port")

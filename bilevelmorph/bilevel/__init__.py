@@ -1,4 +1,4 @@
-"""Bilevel optimisation of anything that TensorFlow differentiates; knows nothing of images."""
+"""Bilevel optimisation of any losses that TensorFlow can differentiate, independent of images."""
 
 from bilevelmorph.bilevel.adam import Adam
 from bilevelmorph.bilevel.conjugate_gradient import ConjugateGradient

@@ -1,4 +1,4 @@
-"""Adam as an inner optimiser, with the formula of Keras."""
+"""Adam as an inner optimiser, with the update rule of Keras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tensors = list[tf.Tensor]
 
 
 class Adam(InnerOptimizer):
-    """Adam; its state is the number of steps taken, the first and the second moments.
+    """Adam; its state holds the number of steps and the first and second moments.
 
     Args:
         rate: Learning rate, a number or a tensor.
@@ -42,20 +42,24 @@ class Adam(InnerOptimizer):
 
     @classmethod
     def of_keras(cls, optimizer: Any, variables: list[Any]) -> tuple[Adam, Tensors]:
-        """The next step of a built Keras Adam, and its present state.
+        """Convert a built Keras Adam into a pure function and its present state.
 
         Args:
             optimizer: `keras.optimizers.Adam`, with no clipping but `global_clipnorm`.
             variables: Variables that it trains, in the order in which it was built with them.
 
         Raises:
-            InputError: Another optimiser, or a variant that is not modelled.
+            InputError: The optimiser is not Adam, or uses an unsupported option.
         """
         if type(optimizer).__name__ != "Adam" or optimizer.amsgrad:
             raise fail("inner optimiser", type(optimizer).__name__, "Adam without amsgrad")
         for name in ("clipnorm", "clipvalue", "weight_decay"):
             if getattr(optimizer, name):
-                raise fail("inner optimiser", f"Adam with {name}", "Adam with global_clipnorm at most")
+                raise fail(
+                    "inner optimiser",
+                    f"Adam with {name}",
+                    "Adam without clipnorm, clipvalue and weight_decay",
+                )
         adam = cls(
             tf.convert_to_tensor(optimizer.learning_rate),
             optimizer.beta_1,
@@ -104,6 +108,6 @@ class Adam(InnerOptimizer):
 
 
 def _root(x: tf.Tensor) -> tf.Tensor:
-    """Square root with a zero derivative at zero, so that weights that never moved do not diverge."""
+    """Square root whose derivative at zero is zero, because an infinite one would give NaN gradients."""
     positive_part = x > 0
     return tf.where(positive_part, tf.sqrt(tf.where(positive_part, x, tf.ones_like(x))), tf.zeros_like(x))

@@ -1,4 +1,4 @@
-"""The implicit function theorem, with conjugate gradients for the inverse."""
+"""Hypergradients by the implicit function theorem, with conjugate gradients for the linear solve."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bilevelmorph.errors import positive
 
 
 class ConjugateGradient(HypergradientMethod):
-    """``(H + damping I) r = grad``.
+    """Solves ``(H + damping I) r = grad`` by conjugate gradients.
 
-    Assumes that the inner variables are at a minimum; needs nothing of the inner
+    Assumes that the inner variables are at a minimum; does not use the inner
     optimiser. Stops at a direction of negative curvature and reports it.
 
     Args:
         iterations: Largest number of iterations.
-        damping: Added to the curvature.
+        damping: Multiple of the identity added to the Hessian.
         tolerance: Relative residual at which the iteration stops.
 
     Reference: Pedregosa, ICML 2016.

@@ -1,4 +1,4 @@
-"""One inner step, differentiated by finite differences, as the papers do."""
+"""Hypergradients through one inner step, by finite differences as in the papers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bilevelmorph.errors import positive
 class FiniteDifferenceUnroll(HypergradientMethod):
     """`OneStepUnroll` with a central difference in place of second derivatives.
 
-    Cheap where the outer variables are loss weights: their gradients at two
-    points need no pass back through the network.
+    Cheap if the outer variables are loss weights: their gradients at the two
+    points need no backward pass through the network.
 
     Args:
-        size: Distance of each of the two points from the centre.
+        size: Joint Euclidean distance of each of the two points from the centre.
 
     Reference: Liu et al., DARTS, ICLR 2019.
 
@@ -41,8 +41,8 @@ def mixed_difference(problem: BilevelProblem, vectors: Tensors, size: float) -> 
     """``(d2 inner / d outer d inner) vectors`` by a central difference, for each outer variable.
 
     Args:
-        problem: Evaluated at its present values, which are kept.
-        vectors: One for each inner variable.
+        problem: Evaluated at its present values, which are restored afterwards.
+        vectors: One tensor for each inner variable.
         size: Joint Euclidean distance of each of the two points from the centre.
     """
     before, length = problem.values(), norm(vectors)

@@ -1,4 +1,4 @@
-"""The cheapest method: the inner variables are treated as constants."""
+"""First-order hypergradients, which treat the inner variables as constants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from bilevelmorph.bilevel.problem import BilevelProblem
 
 
 class FirstOrder(HypergradientMethod):
-    """The direct derivative alone.
+    """The direct derivative of the outer loss alone; the cheapest method.
 
-    Zero where the outer loss does not contain the outer variables; useful where
-    it does, as with architecture weights.
+    Useful if the outer loss depends directly on the outer variables, as with
+    architecture weights; otherwise it is zero.
 
     Reference: Liu et al., DARTS, ICLR 2019.
 

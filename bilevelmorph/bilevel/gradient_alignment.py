@@ -1,4 +1,4 @@
-"""One step of plain gradient descent, with the outer gradient averaged over calls."""
+"""Hypergradients through one gradient descent step, with a running mean of the outer gradient."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bilevelmorph.errors import fail, positive
 class GradientAlignment(HypergradientMethod):
     """Whether a descent step on each inner term also reduces the outer loss: ``r = rate * mean(grad)``.
 
-    For stochastic problems, where every call sees another batch. The outer
+    For stochastic problems, where every call uses another batch. The outer
     gradient is averaged over calls, because that of a single batch is mostly
-    noise. Only the learning rate of the inner optimiser enters; Adam's
-    normalisation is left out, since it makes the steps of weights with tiny
-    gradients as long as any other and lets them dominate.
+    noise. Of the inner optimiser only the learning rate is used; Adam's
+    normalisation is ignored, because it would let weights with tiny gradients
+    dominate the hypergradient.
 
     Args:
         memory: Time constant of the running mean, in calls.
@@ -41,7 +41,7 @@ class GradientAlignment(HypergradientMethod):
             raise fail("memory", memory, "1 call or more")
 
     def build(self, variables: Sequence[tf.Variable]) -> None:
-        # The running mean starts at zero, so it is biased; the last variable counts by how much.
+        # The running mean starts at zero and is therefore biased; the last variable tracks the correction.
         kinds = [(v.shape, v.dtype.name) for v in variables]
         kinds.append(((), kinds[0][1]))
         self.variables = [

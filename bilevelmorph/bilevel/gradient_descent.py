@@ -11,11 +11,11 @@ Tensors = list[tf.Tensor]
 
 
 class GradientDescent(InnerOptimizer):
-    """``w - rate * (gradient + momentum of those before)``.
+    """Gradient descent, optionally with momentum: ``m = momentum * m + gradient; w = w - rate * m``.
 
     Args:
-        rate: Learning rate.
-        momentum: 0 for none.
+        rate: Learning rate, a number or a tensor.
+        momentum: Momentum coefficient; 0 for none.
         clip_norm: Largest joint norm of the gradients; 0 for no clipping.
 
     >>> values, _ = GradientDescent(0.5).update([tf.constant(1.0)], [tf.constant(1.0)], [])

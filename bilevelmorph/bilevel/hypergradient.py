@@ -1,4 +1,4 @@
-"""What a hypergradient method returns."""
+"""The result of a hypergradient method."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MEANINGS = (
 
 
 class Hypergradient(NamedTuple):
-    """Gradient of the outer loss with respect to the outer variables, and how far to trust it.
+    """Gradient of the outer loss with respect to the outer variables, with its convergence status.
 
     Attributes:
         gradients: One for each outer variable.
-        outer_loss: Outer loss at the same values.
+        outer_loss: Outer loss at the values at which it was differentiated.
         status: Scalar int32, an index of `MEANINGS`.
-        residual: Relative error of the linear solve; 0 if there is none.
-        cost: Gradient evaluations of the inner or outer loss (a product with
+        residual: Relative residual of the linear solve; 0 for methods without one.
+        cost: Number of gradient evaluations of the inner or outer loss (a product with
             second derivatives counts as two).
 
     >>> one = tf.constant(1.0)
@@ -39,7 +39,7 @@ class Hypergradient(NamedTuple):
 
     @property
     def converged(self) -> bool:
-        """Whether it can be used (eager only)."""
+        """Whether the hypergradient is usable (eager only)."""
         return int(self.status) == CONVERGED
 
     @property

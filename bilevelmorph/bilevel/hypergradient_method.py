@@ -1,8 +1,8 @@
-"""The form that all hypergradients share.
+"""The base class of hypergradient methods and the products that they share.
 
 Every method computes ``direct - (d2 inner / d outer d inner) r``. They differ in
-the vector `r`, an estimate of how the outer loss depends on the optimum of the
-inner problem.
+the vector `r`, an estimate of the inverse Hessian of the inner loss times the
+gradient of the outer loss with respect to the inner variables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Tensors = list[tf.Tensor]
 
 
 class HypergradientMethod(ABC):
-    """How to differentiate the outer loss through the inner problem.
+    """A method to differentiate the outer loss through the inner problem.
 
     A call leaves the variables of the problem unchanged. A method that averages
     over calls keeps its state in `variables`.
@@ -34,15 +34,15 @@ class HypergradientMethod(ABC):
 
     variables: Sequence[Any] = ()
 
-    def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most keep nothing)
+    def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most have no state)
         """Create the state kept between calls, for these inner variables."""
 
     @abstractmethod
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        """The hypergradient at the present values.
+        """Compute the hypergradient at the present values.
 
         Args:
-            problem: Evaluated at the present values of its variables.
+            problem: Evaluated at the present values of its variables and optimiser state.
 
         Returns:
             A `Hypergradient`; a status other than 0 means that it must not be used.
@@ -83,7 +83,7 @@ def added(a: Tensors, b: Tensors, factor: Any = 1.0) -> Tensors:
 def finished(
     gradients: Tensors, loss: tf.Tensor, cost: Any, status: Any = CONVERGED, residual: Any = 0.0
 ) -> Hypergradient:
-    """A hypergradient, whose status reports values that are not finite."""
+    """Make a `Hypergradient`, with status `NOT_FINITE` if any value is not finite."""
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in [*gradients, loss]])
     status = tf.where(finite, tf.cast(status, tf.int32), NOT_FINITE)
     return Hypergradient(gradients, loss, status, tf.cast(residual, loss.dtype), tf.cast(cost, tf.int32))

@@ -1,4 +1,4 @@
-"""What a hypergradient needs to know about the inner optimiser."""
+"""The base class of inner optimisers, as hypergradient methods need them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InnerOptimizer(ABC):
 
     @abstractmethod
     def update(self, values: Tensors, gradients: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        """One step.
+        """Take one step.
 
         Args:
             values: Values of the variables.
@@ -52,10 +52,10 @@ class InnerOptimizer(ABC):
     def step_transposed(
         self, values: Tensors, gradients: Tensors, state: Tensors, vectors: Tensors
     ) -> Tensors:
-        """Minus the transposed derivative of the step by the gradients, times `vectors`.
+        """Negative transposed Jacobian of the step with respect to the gradients, times `vectors`.
 
-        For gradient descent, the learning rate times `vectors`; for Adam, this includes
-        its preconditioner, its running means and clipping.
+        For gradient descent this is the learning rate times `vectors`; for Adam it includes
+        the preconditioner, the running means and clipping.
         """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(gradients)
@@ -65,7 +65,7 @@ class InnerOptimizer(ABC):
 
 
 def clipped(gradients: Tensors, norm: float) -> Tensors:
-    """The gradients, scaled so that their joint norm is at most `norm`; 0 for no clipping.
+    """Scale gradients so that their joint norm is at most `norm`; 0 for no clipping.
 
     >>> [float(g) for g in clipped([tf.constant(3.0), tf.constant(4.0)], 1.0)]
     [0.6000000238418579, 0.800000011920929]

@@ -1,4 +1,4 @@
-"""The implicit function theorem, with a Neumann series for the inverse."""
+"""Hypergradients by the implicit function theorem, with a Neumann series for the inverse."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bilevelmorph.errors import positive
 
 
 class Neumann(HypergradientMethod):
-    """``r = sum_k (I - P H)^k P grad``, P the step length of the inner optimiser.
+    """``r = sum_k (I - P H)^k P grad``, with P the preconditioner of the inner optimiser.
 
     Assumes that the inner variables are at a minimum and that the inner
     optimiser would stay there. The series converges if ``I - P H`` is a
-    contraction; each term shrinks by its spectral radius.
+    contraction; its spectral radius is the factor by which the terms shrink.
 
     Args:
         terms: Number of terms, K.

@@ -1,4 +1,4 @@
-"""One inner step, differentiated exactly."""
+"""Hypergradients through one inner step, differentiated exactly."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bilevelmorph.bilevel.problem import BilevelProblem, Tensors
 class OneStepUnroll(HypergradientMethod):
     """The outer loss after one inner step, differentiated through that step by nested tapes.
 
-    Exact for the step as the inner optimiser takes it: Adam's preconditioner,
-    running means and clipping included.
+    Exact for one step of the inner optimiser, including Adam's preconditioner,
+    running means and clipping.
 
-    Reference: Liu et al., DARTS, ICLR 2019 (there with finite differences).
+    Reference: Liu et al., DARTS, ICLR 2019 (who use finite differences).
 
     >>> import tensorflow as tf
     >>> w, a = tf.Variable(1.0), tf.Variable(2.0)
@@ -34,8 +34,8 @@ def after_one_step(
     """The hypergradient of the outer loss after one step of the inner optimiser.
 
     Args:
-        problem: Evaluated at its present values, which are kept.
-        product: Computes mixed second derivatives of the inner loss times vectors.
+        problem: Evaluated at its present values, which are restored afterwards.
+        product: Multiplies vectors by the mixed second derivatives of the inner loss.
     """
     before, gradients = problem.values(), problem.inner_gradient()
     after, _ = problem.optimizer.update(before, gradients, problem.state)

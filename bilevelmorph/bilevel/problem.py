@@ -1,4 +1,4 @@
-"""Two nested minimisations over TensorFlow variables."""
+"""A bilevel problem: two nested minimisations over TensorFlow variables."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Tensors = list[tf.Tensor]
 
 @dataclass
 class BilevelProblem:
-    """Minimise `outer_loss` over the outer variables, where the inner ones minimise `inner_loss`.
+    """Minimise `outer_loss` over the outer variables, while the inner ones minimise `inner_loss`.
 
     The losses read the variables. They may be random or use a batch, as long as
     two calls at the same values return the same number.
 
     Args:
-        inner_variables: For example a network's weights, at the values that training has reached.
-        outer_variables: The variables to tune.
+        inner_variables: Variables of the inner problem, such as a network's weights, at their present values.
+        outer_variables: Variables of the outer problem.
         inner_loss, outer_loss: Functions without arguments that return a scalar.
         optimizer: Optimiser of the inner variables.
         state: Present state of that optimiser; by default its initial state.
@@ -95,7 +95,7 @@ class BilevelProblem:
         self.assign(values)
 
     def outer_gradients(self) -> tuple[tf.Tensor, Tensors, Tensors]:
-        """The outer loss, its gradients by the inner variables, and directly by the outer ones."""
+        """The outer loss, and its direct gradients with respect to inner and outer variables."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.inner_variables)
             tape.watch(self.outer_variables)

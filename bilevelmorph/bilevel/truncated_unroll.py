@@ -1,4 +1,4 @@
-"""Several inner steps, differentiated in reverse."""
+"""Hypergradients through several inner steps, by reverse-mode differentiation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TruncatedUnroll(HypergradientMethod):
     recomputes each step, so activations take the memory of one step.
 
     Args:
-        steps: Number of steps, T.
+        steps: Number of inner steps, T.
 
     Reference: Shaban et al., AISTATS 2019.
 

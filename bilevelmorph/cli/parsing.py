@@ -13,24 +13,11 @@ from typing import Any, TypeVar
 
 import tyro
 
-from bilevelmorph.config.codec import Table
+from bilevelmorph.config.codec import RENAMED, Table
 
 T = TypeVar("T")
 
-# Flags of version 0.1 and what replaces them; to be removed in version 0.3.
-RENAMED = {
-    "--upper": "--outer-loss",
-    "--strategy": "--hypergradient",
-    "--upper-lr": "--outer-lr",
-    "--upper-every": "--outer-every",
-    "--upper-features": "--outer-features",
-    "--upper-part": "--outer-part",
-    "--warmup": "--bilevel-warmup",
-    "--guides": "--analytic-steps",
-    "--start": "--init",
-    "--samples": "--mc-samples",
-    "--warm-up": "--serving-warmup",
-}
+FORMER_FLAGS = {f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in RENAMED.items()}
 _STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
@@ -86,9 +73,9 @@ def _present(words: Sequence[str], prog: str) -> list[str]:
     out = []
     for word in map(str, words):
         flag, equals, value = word.partition("=")
-        if flag in RENAMED:
-            print(f"{prog}: {flag} is called {RENAMED[flag]} now", file=sys.stderr)
-            flag = RENAMED[flag]
+        if flag in FORMER_FLAGS:
+            print(f"{prog}: {flag} is called {FORMER_FLAGS[flag]} now", file=sys.stderr)
+            flag = FORMER_FLAGS[flag]
         out.append(flag + equals + value)
     return out
 

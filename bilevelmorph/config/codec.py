@@ -15,7 +15,7 @@ from bilevelmorph.io.json import read_json, write_json
 
 C = TypeVar("C")
 
-# Arguments of version 0.1 by the names that they have now.
+# Arguments of version 0.1 and what replaces them, flags likewise; to be removed in version 0.3.
 RENAMED = {
     "upper": "outer_loss",
     "strategy": "hypergradient",
@@ -25,6 +25,9 @@ RENAMED = {
     "upper_part": "outer_part",
     "warmup": "bilevel_warmup",
     "guides": "analytic_steps",
+    "start": "init",
+    "samples": "mc_samples",
+    "warm_up": "serving_warmup",
 }
 
 

@@ -1,4 +1,4 @@
-"""Volumes in memory: voxels with their place in the world, resampling, preprocessing."""
+"""Volumes in memory: voxels with world coordinates, resampling, preprocessing."""
 
 from bilevelmorph.data.volume import Volume
 

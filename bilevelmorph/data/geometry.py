@@ -68,10 +68,10 @@ def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
 
 
 def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> Volume:
-    """Resample a volume through a displacement that lives on another grid.
+    """Resample a volume through a displacement on another grid.
 
     Args:
-        volume: To be moved.
+        volume: Volume to warp.
         displacement: ``[*T, N]`` voxels of the output grid, pull-back.
         grid: ``[4, 4]`` affine of the output grid.
 
@@ -83,7 +83,7 @@ def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> V
 
 
 def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Where a displacement looks: ``[*T, N]`` voxels of the moving grid.
+    """Target positions of a displacement, ``[*T, N]`` voxels of the moving grid.
 
     Args:
         displacement: ``[*T, N]`` voxels of the output grid.
@@ -97,10 +97,10 @@ def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -
 
 
 def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:
-    """A volume on another grid.
+    """Resample a volume on another grid.
 
     Args:
-        volume: To be resampled.
+        volume: Volume to resample.
         shape, grid: Shape and affine of the output.
         world: ``[4, 4]``, from the output's world to the volume's, millimetres.
     """
@@ -115,14 +115,14 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
 
 
 def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
-    """The same field of view in cubic voxels of another size.
+    """Resample to isotropic voxels with the same field of view.
 
-    Images are smoothed first where voxels grow, so that what is finer than the
-    new voxels does not come back as noise; label maps are read at the nearest voxel.
+    Images are smoothed first where voxels grow, to prevent aliasing; label maps are
+    resampled by nearest neighbour.
 
     Args:
         volume: Volume of any spacing.
-        spacing: Millimetres along every axis.
+        spacing: New voxel size, millimetres.
 
     >>> resample_to_spacing(Volume(np.ones([8, 6, 4]), np.eye(4)), 2.0).shape
     (4, 3, 2)
@@ -145,7 +145,7 @@ def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
 
 
 def integer_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
-    """The translation of a map between voxels, where it is nothing but one by whole voxels.
+    """The translation of a map between voxels if it is one by whole voxels, else None.
 
     Args:
         mapping: ``[4, 4]``.
@@ -184,7 +184,7 @@ def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """`sample_field` at the voxels of a grid that lies a whole shift away.
+    """`sample_field` at the voxels of a grid shifted by whole voxels.
 
     >>> read_field(np.arange(4.0)[:, None], np.array([2]), [4])[:, 0].tolist()
     [2.0, 3.0, 3.0, 3.0]
@@ -197,15 +197,15 @@ def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np
 
 
 def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:
-    """World matrix that lays the middle voxel of `fixed` on that of `moving`.
+    """World matrix that maps the middle voxel of `fixed` onto that of `moving`.
 
-    Middle as `crop_or_pad` has it on canonical axes, so that volumes of one spacing move by whole voxels.
+    The middle is that of `crop_or_pad` on canonical axes, so volumes of equal spacing move by whole voxels.
     """
     matrix = np.eye(4)
     middles = []
     for volume in map(to_canonical, (moving, fixed)):
-        # In an even grid crop_or_pad() leaves (even - n) // 2 voxels in front, so that
-        # voxel (n + 1) // 2 comes to lie in the same place for every size n.
+        # In an even grid, crop_or_pad() leaves (even - n) // 2 voxels in front, so that
+        # voxel (n + 1) // 2 ends up in the same place for every size n.
         index = np.zeros(3)
         index[: volume.ndims] = [(n + 1) // 2 for n in volume.shape]
         middles.append(volume.affine[:3, :3] @ index + volume.affine[:3, 3])

@@ -1,4 +1,4 @@
-"""Intensities and grids as networks want them."""
+"""Preparation of intensities and grids for networks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PERCENTILES = (0.5, 99.5)
 
 
 def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> np.ndarray:
-    """Clip to two percentiles and scale to [0, 1]; any positive rescaling of the input cancels.
+    """Clip to two percentiles and scale to [0, 1]; invariant to positive rescaling of the input.
 
     Args:
         data: Any shape.
-        percentiles: Lower and upper.
+        percentiles: Lower and upper percentile.
 
     Returns:
         float32 of the same shape.
@@ -33,7 +33,7 @@ def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> n
 
 
 def to_canonical(volume: Volume) -> Volume:
-    """The volume with its axes flipped and exchanged to lie nearest to R, A, S."""
+    """Flip and permute the axes to lie nearest to R, A, S."""
     if volume.ndims == 2:
         return volume
     turn = nib.orientations.io_orientation(volume.affine)

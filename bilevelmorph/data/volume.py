@@ -1,4 +1,4 @@
-"""A volume: voxels, where they lie in the world, and what they mean."""
+"""A volume: voxels, their position in the world, and their kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("image", "labels")
 
 
 def check_affine(affine: np.ndarray, name: str) -> None:
-    """Refuse what is no map from voxels to the world.
+    """Refuse a matrix that does not map voxels to the world.
 
     >>> check_affine(np.eye(4), "scan")
     """
@@ -36,8 +36,8 @@ class Volume:
         data: ``[*S]`` or ``[*S, C]`` array, 2-D or 3-D.
         affine: ``[4, 4]``, voxel index to world position in millimetres, RAS.
         kind: ``"image"`` (interpolated linearly) or ``"labels"`` (nearest).
-        name: For messages.
-        header: The nibabel header that it came with, if any.
+        name: Name for messages.
+        header: The nibabel header of its file, if any.
 
     >>> Volume(np.zeros([4, 5, 6]), np.diag([2.0, 1.0, 1.0, 1.0])).spacing.tolist()
     [2.0, 1.0, 1.0]
@@ -76,5 +76,5 @@ class Volume:
         return self.affine[:3, :3] @ middle + self.affine[:3, 3]
 
     def with_data(self, data: np.ndarray, kind: str | None = None) -> Volume:
-        """Other voxels on the same grid."""
+        """A volume with other voxels on the same grid."""
         return Volume(data, self.affine, kind or self.kind, self.name, self.header)

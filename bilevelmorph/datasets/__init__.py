@@ -1,4 +1,4 @@
-"""Collections of scans: which pairs there are, and their arrays for training."""
+"""Collections of scans: lists of pairs, and their arrays for training."""
 
 from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.datasets.pairs import Pair, Subject

@@ -21,8 +21,8 @@ class DecathlonDataset:
 
     Args:
         root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr` and perhaps
-            `landmarksTr` (a CSV file ``x,y,z`` a scan: millimetres, the same
-            points in the same order everywhere).
+            `landmarksTr` (one CSV file ``x,y,z`` per scan: millimetres, the same
+            points in the same order).
         content: The parsed file.
 
     >>> folder = DecathlonDataset(Path("scans"), {"labels": {"0": "background", "2": "tail", "1": "head"}})
@@ -65,7 +65,7 @@ class DecathlonDataset:
             return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
 
     def pairs(self, split: str) -> list[Pair]:
-        """The registration pairs of a split; for training there need not be any: then scans are drawn."""
+        """The registration pairs of a split; without pairs for training, scans are paired at random."""
         one_of("split", split, SPLITS)
         key = f"registration_{split}"
         with self._parsing(key):
@@ -86,7 +86,7 @@ class DecathlonDataset:
             raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
 
     def _subject(self, entry: str) -> Subject:
-        """The scan of a path from here, or of a name in imagesTr; labels and landmarks lie beside it."""
+        """The scan of a path relative to the folder, or of a name in imagesTr, with labels and landmarks."""
         name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
         places = self.root / name, self.root / "imagesTr" / Path(name).name
         image = next((path for path in places if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""Public data sets by name, laid out as training and evaluation want them."""
+"""Public data sets by name, prepared for training and evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RemoteSet:
     Args:
         url: Address of the archive.
         checksum: ``"md5:..."`` or ``"sha256:..."``.
-        splits: JSON that becomes its dataset.json: which scans are for what.
+        splits: JSON file with the splits, which becomes its dataset.json.
 
     >>> hippocampus = SETS["hippocampus"]
     >>> read_json(hippocampus.splits, "splits")["labels"]["1"]
@@ -44,21 +44,21 @@ SETS = {
 
 
 def fetch(name: str, folder: str | Path, quiet: bool = False) -> dict[str, Any]:
-    """Download a data set, check it, and lay it out with this project's splits.
+    """Download a data set, verify it, and unpack it with this project's splits.
 
     The archive stays in the user's cache, so that a second call downloads nothing.
 
     Args:
-        name: Of `SETS`.
-        folder: To be made; it appears whole or not at all.
+        name: One of `SETS`.
+        folder: Folder to create; it appears whole or not at all.
         quiet: No progress bar.
 
     Returns:
         The content of its dataset.json.
 
     Raises:
-        InputError: A folder that is not empty, no connection, another checksum, an
-            archive that is not what it should be.
+        InputError: The folder is not empty, there is no connection, or the archive has
+            another checksum or content.
     """
     source, folder = SETS[one_of("data set", name, SETS)], Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -96,7 +96,7 @@ def _download(source: RemoteSet, quiet: bool) -> Path:
 
 
 def _unpack(archive: Path, place: Path, content: dict[str, Any]) -> None:
-    """Copy what the splits name; nothing else of the archive is written, wherever it says it belongs."""
+    """Copy only the files that the splits name, whatever paths the archive contains."""
     names = [n for part in ("training", "validation", "test") for n in content[part]]
     wanted = {f"{part}/{n}.nii.gz" for n in names for part in ("imagesTr", "labelsTr")}
     for part in ("imagesTr", "labelsTr"):

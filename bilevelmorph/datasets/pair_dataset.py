@@ -18,23 +18,23 @@ from bilevelmorph.io.volumes import load_channels, load_volume
 
 
 class PairDataset:
-    """Draws the pair of each training step from nothing but a seed and the step's number.
+    """Draws the pair of each training step from the seed and the number of the step alone.
 
     Args:
-        subjects: Scans to be paired at random (all ordered pairs of two).
-        pairs: Or pairs fixed beforehand; give one of the two.
-        shape: Grid that every scan is crop_or_pad in; None takes the largest size
+        subjects: Scans to pair at random (all ordered pairs).
+        pairs: Given pairs, instead of `subjects`.
+        shape: Grid that every scan is cropped or padded to; None takes the largest size
             along each axis, rounded up to a multiple of 16.
         percentiles: Percentiles of the intensity normalisation.
-        spacing: Millimetres of the cubic voxels that scans are brought to; 0 for their own.
+        spacing: Isotropic voxel size, millimetres, to which scans are resampled; 0 for their own.
         atlas: A scan that is always the fixed one.
-        seed: Any whole number.
+        seed: Random seed.
         multichannel: The last axis of every file holds channels.
-        labels: Label values to give along, one-hot; none by default.
-        points: Give landmarks along.
+        labels: Label values to include in batches, one-hot; none by default.
+        points: Include landmarks in batches.
 
     Raises:
-        InputError: Too few scans, or scans that cannot be read.
+        InputError: Too few scans, or a scan that cannot be read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ class PairDataset:
         return load_channels(subject.image) if self.multichannel else [load_volume(subject.image)]
 
     def _grid(self, volume: Volume) -> Volume:
-        """A volume as networks see it, but for intensities and the common shape."""
+        """A volume prepared for networks, except for intensities and the common shape."""
         volume = to_canonical(volume)
         return resample_to_spacing(volume, self.spacing) if self.spacing else volume
 
@@ -179,7 +179,7 @@ class PairDataset:
             return step, out
 
         steps = tf.data.Dataset.range(start, stop)
-        # There is nothing to tune, and the end of an iterator waits for its tuner, half a minute at times.
+        # No autotuning: closing an iterator waits for its tuner, up to half a minute.
         options = tf.data.Options()
         options.autotune.enabled = False
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)

@@ -51,9 +51,9 @@ def read_list(
     """Read VoxelMorph's list file.
 
     Args:
-        path: Text; one name a line (scans to be paired at random) or two
-            (that pair, moving first). Empty lines and ``#`` comments are skipped.
-        prefix, suffix: Put before and after every name.
+        path: Text file with one name per line (scans to pair at random) or two
+            (a pair, moving first). Empty lines and ``#`` comments are skipped.
+        prefix, suffix: Added before and after every name.
         seg_prefix, seg_suffix: Likewise, for the name of its label map; without
             either there are none.
 
@@ -61,7 +61,7 @@ def read_list(
         Subjects and pairs; one of the two is empty.
 
     Raises:
-        InputError: Names the file and the line that is wrong.
+        InputError: A line is wrong; the message names file and line.
     """
     path = Path(path)
     subjects: list[Subject] = []
@@ -89,7 +89,7 @@ def read_csv(path: str | Path) -> list[Pair]:
     """Read pairs from a CSV file with the header ``moving,fixed[,moving_seg,fixed_seg]``.
 
     Raises:
-        InputError: Names the file and the line that is wrong.
+        InputError: A line is wrong; the message names file and line.
     """
     path = Path(path)
     text = _text(path)
@@ -124,7 +124,7 @@ def read_labels(path: str | Path) -> list[int]:
     """Label values from VoxelMorph's file of them: npy, npz (array ``labels``) or text.
 
     Raises:
-        InputError: No such file, or something else than whole numbers.
+        InputError: No such file, or values that are not whole numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -145,7 +145,7 @@ def read_labels(path: str | Path) -> list[int]:
 
 
 def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
-    """The pairs, if every one has both label maps."""
+    """Return the pairs if all have both label maps, else raise `InputError`."""
     for pair in pairs:
         for subject in (pair.moving, pair.fixed):
             if subject.labels is None:
@@ -171,7 +171,7 @@ def _text(path: Path) -> str:
 
 
 def _existing(name: str, folder: Path, where: str) -> Path:
-    """The file as named, or beside the list."""
+    """The file as named, or relative to the list."""
     for candidate in (Path(name), folder / name):
         if candidate.is_file():
             return candidate

@@ -1,4 +1,4 @@
-"""Random deformations, shapes and contrasts: stateless TensorFlow, a seed decides everything."""
+"""Random deformations, shapes and contrasts in stateless TensorFlow: the seed determines the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fold(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def smooth_noise(shape: Sequence[int], spacing: float, channels: int, seed: tf.Tensor) -> tf.Tensor:
-    """Gaussian noise on a coarse grid, enlarged.
+    """Gaussian noise on a coarse grid, upsampled.
 
     Args:
         shape: Spatial sizes of the result.
@@ -46,7 +46,7 @@ def random_displacement(
         amplitude: Standard deviation of the velocity in voxels.
         spacing: Spacing of its coarse grid, voxels; a grid of half of it adds a third of the amplitude.
         seed: ``[2]`` int32.
-        steps: Squarings.
+        steps: Number of squarings.
 
     Returns:
         ``[1, *shape, N]`` voxels. Negating `amplitude` gives the inverse.
@@ -59,7 +59,7 @@ def random_displacement(
     half = [max(2, -(-s // 2)) for s in shape]
     velocity = smooth_noise(half, spacing / 2, n, fold(seed, 0))
     velocity += smooth_noise(half, spacing / 4, n, fold(seed, 1)) / 3
-    # Averaging takes the corners off the piecewise linear noise.
+    # Averaging smooths the kinks of the piecewise linear noise.
     velocity = window_sum(velocity, 3) / window_sum(tf.ones_like(velocity[..., :1]), 3)
     displacement = integrate(velocity * (amplitude / 2), steps)
     return resize_field(displacement, list(shape))

@@ -1,4 +1,4 @@
-"""Training pairs without any scan: random shapes and the MNI template, deformed and recoloured."""
+"""Training pairs without scans: random shapes and the MNI template, deformed and with new contrast."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LEVELS = 12
 class SyntheticPairDataset:
     """Pairs of one random anatomy under two deformations and two contrasts.
 
-    The images are what the network sees; where in the anatomy each of their
-    voxels lies is what the objective compares, so contrast does not matter.
+    The network sees the images, while the objective compares the anatomical
+    positions of their voxels, so contrast does not matter.
 
     Args:
         shape: 3-D grid of the pairs.
-        seed: Any whole number.
+        seed: Random seed.
         amplitude: Largest standard deviation of the velocities in voxels.
 
     Reference: after Hoffmann et al., SynthMorph, TMI 2022.
@@ -40,7 +40,7 @@ class SyntheticPairDataset:
         self.shape, self.seed, self.amplitude = tuple(shape), seed, amplitude
         t1 = mni152(1)["t1"].data
         self._template = tf.constant(np.round(t1 * 255).astype(np.uint8)[None, ..., None])
-        # Traced once: tracing costs as much as twenty pairs, and every epoch asks for a dataset.
+        # Traced once, because tracing costs as much as twenty pairs and every epoch makes a dataset.
         self._draw = tf.function(
             self.pair, [tf.TensorSpec([2], tf.int32)], autograph=False
         ).get_concrete_function()

@@ -1,4 +1,4 @@
-"""Files in and out: volumes, warps, points, ITK transforms, JSON and CSV."""
+"""Input and output files: volumes, warps, points, ITK transforms, JSON and CSV."""
 
 from bilevelmorph.io.points import read_points
 from bilevelmorph.io.volumes import load_volume, save_volume

@@ -1,4 +1,4 @@
-"""Writing files that appear whole or not at all."""
+"""Atomic writing: files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def suffix(path: str | Path) -> str:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[str]:
-    """A temporary name beside `path`, moved onto it if the block succeeds.
+    """A temporary name beside `path`, renamed to it if the block succeeds.
 
     Raises:
         InputError: The folder does not exist or cannot be written.

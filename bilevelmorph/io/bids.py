@@ -18,8 +18,8 @@ class BidsName(NamedTuple):
     """The parts of a file's name.
 
     Attributes:
-        entities: ``{"sub": "01", "ses": "a", ...}`` in their order.
-        suffix: Such as ``"T1w"``.
+        entities: ``{"sub": "01", "ses": "a", ...}``, in order.
+        suffix: For example ``"T1w"``.
 
     >>> name = BidsName.of("sub-01_T1w.nii.gz")
     >>> name.entities["sub"], name.suffix
@@ -34,7 +34,7 @@ class BidsName(NamedTuple):
         """Parse a name.
 
         Raises:
-            InputError: No BIDS name, or none of a subject.
+            InputError: Not a BIDS name, or without a subject.
 
         >>> BidsName.of("sub-01/anat/sub-01_ses-a_T1w.nii.gz")
         BidsName(entities={'sub': '01', 'ses': 'a'}, suffix='T1w')
@@ -52,7 +52,7 @@ class BidsName(NamedTuple):
 
 
 def bids_folder(root: str | Path, moving: str | Path) -> Path:
-    """Where derivatives of a scan belong: ``root/sub-01[/ses-a]/anat``; it is made.
+    """The folder for derivatives of a scan, ``root/sub-01[/ses-a]/anat``, which is created.
 
     Raises:
         InputError: The scan's name has no subject.
@@ -69,7 +69,7 @@ def bids_folder(root: str | Path, moving: str | Path) -> Path:
 def space_of(fixed: str | Path) -> str:
     """The name of a fixed image as a BIDS space: letters and digits only.
 
-    A template by its own name; a scan by all of its, for a subject may have several.
+    A template keeps its name; a scan gives all of its entities, since a subject may have several scans.
 
     >>> space_of("tpl-MNI152_T1w.nii.gz"), space_of("sub-02_ses-b_T1w.nii.gz"), space_of("my atlas.nii.gz")
     ('MNI152', 'sub02sesbT1w', 'myatlas')
@@ -83,7 +83,7 @@ def space_of(fixed: str | Path) -> str:
 
 
 def bids_names(moving: str | Path, fixed: str | Path) -> dict[str, str]:
-    """Names of what a registration leaves, by what it is.
+    """Names of the output files of a registration, by kind.
 
     >>> names = bids_names("sub-01_T1w.nii.gz", "tpl-MNI152_T1w.nii.gz")
     >>> names["moved"], names["warp"]
@@ -106,7 +106,7 @@ def bids_names(moving: str | Path, fixed: str | Path) -> dict[str, str]:
 
 
 def describe_dataset(root: str | Path, version: str) -> None:
-    """Write ``dataset_description.json``, where there is none yet."""
+    """Write ``dataset_description.json`` if there is none."""
     path = Path(root, "dataset_description.json")
     if not path.exists():
         made = [{"Name": "bilevelmorph", "Version": version}]

@@ -11,11 +11,11 @@ from bilevelmorph.io.atomic import atomic_path
 
 
 def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one line a row; the file appears whole or not at all.
+    """Write one line per row; the file appears whole or not at all.
 
     Args:
         path: File to write.
-        rows: Values by column; columns come in the order in which they first occur.
+        rows: Values by column; columns are in order of first occurrence.
     """
     columns = list(dict.fromkeys(k for row in rows for k in row))
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
@@ -25,6 +25,6 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """What `write_csv` wrote, every value as text."""
+    """Read a file that `write_csv` wrote, every value as text."""
     with Path(path).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

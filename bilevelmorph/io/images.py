@@ -22,19 +22,19 @@ ImageLike: TypeAlias = Union[
 
 
 def as_volume(image: ImageLike, kind: str = "image", name: str = "image") -> Volume:
-    """A volume from whatever holds an image.
+    """Convert any kind of image to a Volume.
 
     Args:
-        image: A file's name, a nibabel or SimpleITK image, ``(array, affine)`` with
+        image: A file name, a nibabel or SimpleITK image, ``(array, affine)`` with
             ``[*S]`` voxels and their ``[4, 4]`` affine in RAS millimetres, or a Volume.
         kind: ``"image"`` or ``"labels"``; a Volume knows its own.
-        name: For messages, where the image has none.
+        name: Name for messages, if the image has none.
 
     Returns:
         The volume, images in float32.
 
     Raises:
-        InputError: Something else, or an image that cannot be registered.
+        InputError: Not an image, or an image that cannot be registered.
 
     >>> volume = as_volume((np.arange(12.0).reshape(3, 4), np.diag([2.0, 2.0, 1.0, 1.0])))
     >>> volume.shape, volume.spacing.tolist(), volume.data.dtype.name

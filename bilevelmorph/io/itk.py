@@ -20,7 +20,7 @@ def save_itk_affine(path: str | Path, matrix: np.ndarray, ndims: int = 3) -> Non
     """Write a world matrix as an ITK affine transform.
 
     Args:
-        path: txt, mat or tfm.
+        path: File to write: txt, mat or tfm.
         matrix: ``[4, 4]``, fixed to moving, millimetres, RAS.
         ndims: 2 or 3.
     """
@@ -46,7 +46,7 @@ def load_itk_affine(path: str | Path) -> np.ndarray:
         ``[4, 4]``, fixed to moving, millimetres, RAS.
 
     Raises:
-        InputError: Not a file of one linear transform.
+        InputError: The file does not hold one linear transform.
     """
     import SimpleITK
 
@@ -71,10 +71,10 @@ def load_itk_affine(path: str | Path) -> np.ndarray:
 def displacement_transform(
     displacement: np.ndarray, affine: np.ndarray
 ) -> SimpleITK.DisplacementFieldTransform:
-    """A displacement for SimpleITK.
+    """Convert a displacement to a SimpleITK transform.
 
     Args:
-        displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
+        displacement: ``[*S, N]`` voxels of its own grid, pull-back.
         affine: ``[4, 4]`` of that grid, millimetres, RAS.
 
     Returns:
@@ -84,7 +84,7 @@ def displacement_transform(
 
     n = displacement.shape[-1]
     lps = np.asarray(displacement, float) @ voxels_to_lps(affine, n)
-    # SimpleITK's arrays run from the last axis to the first.
+    # The axes of SimpleITK's arrays are in reverse order.
     axes = (*reversed(range(n)), n)
     field = SimpleITK.GetImageFromArray(np.ascontiguousarray(lps.transpose(axes)), isVector=True)
     flip = np.diag([-1.0, -1.0, 1.0])
@@ -97,6 +97,6 @@ def displacement_transform(
 
 
 def voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:
-    """``[N, N]``, to be multiplied from the right: voxel displacements become millimetres along L, P, S."""
+    """``[N, N]`` factor, multiplied from the right, from voxels to millimetres along L, P, S."""
     flip = np.diag([-1.0, -1.0, 1.0][:ndims])
     return (flip @ np.asarray(affine, float)[:ndims, :ndims]).T

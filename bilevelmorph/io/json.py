@@ -18,7 +18,7 @@ def read_json(path: str | Path, expected: str) -> Any:
         expected: Description of a valid file, for the error.
 
     Raises:
-        InputError: It is not there, or is no JSON.
+        InputError: The file is missing or is not JSON.
     """
     path = Path(path)
     if not path.is_file():

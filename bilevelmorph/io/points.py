@@ -14,7 +14,7 @@ AXES = ("x", "y", "z")
 
 
 class Points(NamedTuple):
-    """A table with coordinates in it.
+    """A table with coordinates.
 
     Attributes:
         positions: ``[P, N]`` float64, as written.
@@ -37,7 +37,7 @@ def read_points(path: str | Path, ndims: int) -> Points:
         ndims: 2 or 3.
 
     Raises:
-        InputError: Names the file and the line that is wrong.
+        InputError: A line is wrong; the message names file and line.
     """
     rows, columns = _read(Path(path))
     axes = AXES[:ndims]

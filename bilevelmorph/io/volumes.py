@@ -1,4 +1,4 @@
-"""Reading and writing volumes: nii, nii.gz, mgz, npy, npz in; nii, nii.gz, npz out."""
+"""Volumes from nii, nii.gz, mgz, npy and npz files, and to nii, nii.gz and npz files."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def load_volume(path: str | Path, kind: str = "image", key: str | None = None) -
 
 
 def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: Any = None) -> Volume:
-    """A volume that can be registered.
+    """Check that an array can be registered, and make it a Volume.
 
     Args:
-        data: ``[*S]`` voxels, perhaps with further axes of size 1.
+        data: ``[*S]`` voxels, possibly with further axes of size 1.
         affine: ``[4, 4]``, voxels to RAS millimetres.
         kind: ``"image"`` or ``"labels"``.
-        name: For messages.
+        name: Name for messages.
         header: See `Volume`.
 
     Returns:
-        Images in float32, label maps in their own integer type.
+        The volume, images in float32, label maps in their own integer type.
 
     Raises:
-        InputError: Voxels that are no intensities, or no labels.
+        InputError: Voxels that cannot be intensities, or labels.
     """
     data = _spatial(data, name)
     data = _whole_numbers(data, name) if kind == "labels" else _intensities(data, name)
@@ -58,7 +58,7 @@ def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: 
 
 
 def _spatial(data: np.ndarray, name: str) -> np.ndarray:
-    """Two or three axes of more than one voxel each."""
+    """Remove axes of size 1; two or three must remain."""
     data = _squeezed(data)
     if data.ndim not in (2, 3):
         shape = "x".join(map(str, data.shape))
@@ -68,13 +68,13 @@ def _spatial(data: np.ndarray, name: str) -> np.ndarray:
 
 
 def load_voxels(path: str | Path, kind: str = "image", key: str | None = None) -> Volume:
-    """Read one volume as it is: its own dtype, intensities unchecked; see `load_volume`."""
+    """Read one volume unchanged: own dtype, intensities unchecked; see `load_volume`."""
     data, affine, header = _read(Path(path), kind, key)
     return Volume(np.ascontiguousarray(_spatial(data, str(path))), affine, kind, str(path), header)
 
 
 def load_channels(path: str | Path) -> list[Volume]:
-    """Read an image whose last axis holds channels, as one volume a channel."""
+    """Read an image whose last axis holds channels, as one volume per channel."""
     data, affine, header = _read(Path(path), "image", None)
     if data.ndim not in (3, 4):
         raise fail(str(path), f"{data.ndim}-D data", "spatial axes and one of channels")
@@ -108,14 +108,14 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
 
 
 def add_reader(reader: str | None) -> None:
-    """Read files of an ending by a function of your own, in this process.
+    """Use a function of your own to read files of an ending, in this process.
 
     Args:
-        reader: ``".ending=package.module:function"``; the function takes a path and gives
-            voxels ``[*S]`` and their ``[4, 4]`` affine in RAS millimetres. None for nothing.
+        reader: ``".ending=package.module:function"``; the function takes a path and returns
+            voxels ``[*S]`` and their ``[4, 4]`` affine in RAS millimetres. None does nothing.
 
     Raises:
-        InputError: Another form, or no such function.
+        InputError: Wrong form, or no such function.
     """
     if not reader:
         return
@@ -137,7 +137,7 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
     Args:
         path: File to read.
         kind: ``"image"`` or ``"labels"``.
-        key: Array of an npz, where it is another.
+        key: Name of another array of an npz.
     """
     content = np.load(path, allow_pickle=False)
     if isinstance(content, np.ndarray):
@@ -153,7 +153,7 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
 
 
 def holds(path: str | Path, key: str) -> bool:
-    """Whether a file is an npz with such an array; what cannot be read has none.
+    """Whether a file is a readable npz with such an array.
 
     >>> holds("nosuch.npz", "seg")
     False
@@ -168,7 +168,7 @@ def holds(path: str | Path, key: str) -> bool:
 
 
 def _squeezed(data: np.ndarray) -> np.ndarray:
-    """Without the axes of size 1 at the end, down to two axes."""
+    """Remove trailing axes of size 1, down to two axes."""
     while data.ndim > 2 and data.shape[-1] == 1:
         data = data[..., 0]
     return data
@@ -203,7 +203,7 @@ def save_volume(path: str | Path, volume: Volume) -> None:
     """Write a volume; the file appears whole or not at all.
 
     Args:
-        path: nii, nii.gz or npz.
+        path: File to write: nii, nii.gz or npz.
         volume: Its dtype is kept.
     """
     ending = one_of(f"ending of {path}", suffix(path), WRITABLE)
@@ -217,7 +217,7 @@ def save_volume(path: str | Path, volume: Volume) -> None:
 
 
 def to_nifti(volume: Volume) -> nib.Nifti1Image:
-    """A volume for nibabel, in a type that NIfTI holds."""
+    """Convert to a nibabel image, in a data type that NIfTI supports."""
     data = volume.data
     if data.dtype == np.float16:
         data = data.astype(np.float32)

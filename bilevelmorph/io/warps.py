@@ -1,4 +1,4 @@
-"""Displacement fields on disk, and what is done with them."""
+"""Displacement fields on disk, and their application to points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bilevelmorph.io.itk import voxels_to_lps
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 WARP_FORMATS = ("voxelmorph", "itk")
-# NIfTI's codes from here on are FSL's warps and spline coefficients, which mean other things.
+# NIfTI intent codes from here on are FSL's warps and spline coefficients, with other meanings.
 _FSL = range(2006, 2020)
 
 
@@ -27,10 +27,10 @@ def save_warp(
 
     Args:
         path: nii, nii.gz, or (for ``"voxelmorph"``) npz, arrays `warp` and `affine`.
-        displacement: ``[*S, N]`` voxels of the grid that it lives on, pull-back.
+        displacement: ``[*S, N]`` voxels of its own grid, pull-back.
         affine: ``[4, 4]`` of that grid.
-        form: ``"voxelmorph"`` writes the voxels as they are, ``[X, Y, Z, 3]``;
-            ``"itk"`` millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
+        form: ``"voxelmorph"`` writes displacements in voxels, ``[X, Y, Z, 3]``;
+            ``"itk"`` in millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
             ANTs and 3D Slicer read them.
     """
     one_of("warp_format", form, WARP_FORMATS)
@@ -56,11 +56,11 @@ def save_warp(
 def load_warp(
     path: str | Path, form: str = "auto", moving: Volume | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read what `save_warp` wrote, or ITK or ANTs, whose files have five axes.
+    """Read a displacement from `save_warp`, or from ITK or ANTs, whose files have five axes.
 
     Args:
-        path: nii, nii.gz or npz (VoxelMorph's too, with its array `vol`).
-        form: ``"voxelmorph"`` or ``"itk"`` refuses the other; ``"auto"`` takes both.
+        path: nii, nii.gz or npz (also VoxelMorph's, with its array `vol`).
+        form: ``"voxelmorph"`` or ``"itk"`` refuses the other form; ``"auto"`` accepts both.
         moving: The image to warp. VoxelMorph's npz has no affine; its displacements
             are for the moving grid, whose size they must have.
 
@@ -68,7 +68,7 @@ def load_warp(
         ``[*S, N]`` float32 and its ``[4, 4]`` affine.
 
     Raises:
-        InputError: Not a warp of this kind, or one of FSL or NiftyReg.
+        InputError: Not a warp of this form, or a warp of FSL or NiftyReg.
     """
     one_of("warp_format", form, ("auto", *WARP_FORMATS))
     path = Path(path)
@@ -97,7 +97,7 @@ def load_warp(
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The array and, where the file has one, its affine."""
+    """The array and, if the file has one, its affine."""
     ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)
     if not path.is_file():
         raise fail(str(path), "no such file", "a warp")
@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _check_intent(path: Path, header: Any) -> None:
-    """Refuse warps of programs whose numbers mean something else."""
+    """Refuse warps of programs with other conventions."""
     code = int(header["intent_code"]) if "intent_code" in header else 0
     name = bytes(header["intent_name"]).decode("latin-1").strip("\0 ") if "intent_name" in header else ""
     whose = "FSL" if code in _FSL else "NiftyReg" if name.startswith("NREG") else ""
@@ -138,7 +138,7 @@ def _same_grid(path: Path, shape: tuple[int, ...], moving: Volume | None) -> np.
 
 
 def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Where points of the fixed image lie in the moving one.
+    """Map points of the fixed image to their positions in the moving image.
 
     Args:
         points: ``[P, N]`` world positions in millimetres, RAS.

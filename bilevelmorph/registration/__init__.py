@@ -1,4 +1,4 @@
-"""Registration of volumes with trained models, from native space to native space."""
+"""Registration of volumes with trained models, native space in and out."""
 
 from bilevelmorph.registration.registrar import Registrar, Registration, register
 

@@ -14,24 +14,24 @@ from bilevelmorph.errors import InputError, argument, fail, one_of
 
 MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Longest side, in voxels, of what the optimiser sees.
+# Longest side, in voxels, of the images that the optimiser compares.
 _SIDE = 64
-# Voxels at which it compares them.
+# Number of voxels at which it compares them.
 _SAMPLES = 65_000
 
 
 def align(
     moving: Volume, fixed: Volume, mode: str = "affine", start: str = "header", mask: np.ndarray | None = None
 ) -> np.ndarray:
-    """A world matrix that lays `fixed` on `moving`.
+    """Find the world matrix that maps `fixed` onto `moving`.
 
     Several starts (the headers, the centres of the grids, the centres of mass)
-    are compared by mutual information, the best is refined coarse to fine.
+    are compared by mutual information; the best is refined from coarse to fine.
 
     Args:
         moving, fixed: 3-D images; 2-D ones only with ``"none"``.
         mode: ``"none"`` (only `start`), ``"rigid"`` or ``"affine"``.
-        start: ``"header"`` trusts the world coordinates, ``"centre"`` the grids' middles.
+        start: ``"header"`` trusts the world coordinates, ``"centre"`` matches the centres of the grids.
         mask: Mask of the fixed image; the similarity is computed inside.
 
     Returns:
@@ -50,7 +50,7 @@ def align(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums are then always added in the same order; the metric heeds the global number only."""
+    """Use one thread, so that sums are added in a fixed order; the metric obeys only the global number."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
@@ -62,7 +62,7 @@ def _one_thread() -> Iterator[None]:
 def _search(
     moving: Volume, fixed: Volume, mode: str, initial: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
-    """The best of several starts, refined."""
+    """Compare several starts and refine the best."""
     target, source = _shrunk(to_sitk(fixed)), _shrunk(to_sitk(moving))
     region = None if mask is None else to_sitk(fixed.with_data(mask.astype(np.uint8), "labels"))
     centre = _centre_of_mass(fixed, mask)
@@ -76,7 +76,7 @@ def _search(
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
-    """A SimpleITK image at the same place in the world."""
+    """Convert to a SimpleITK image at the same place in the world."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.T))
     affine = _LPS @ volume.affine
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
@@ -132,7 +132,7 @@ def _matrix(transform: sitk.Transform) -> np.ndarray:
 
 
 def _shrunk(image: sitk.Image) -> sitk.Image:
-    """Smoothed and thinned to about `_SIDE` voxels a side."""
+    """Smooth and subsample to about `_SIDE` voxels per side."""
     image = sitk.Cast(image, sitk.sitkFloat32)
     factors = [max(1, round(n / _SIDE)) for n in image.GetSize()]
     variances = [
@@ -146,9 +146,9 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
     share = min(1.0, _SAMPLES / target.GetNumberOfPixels())
-    method.SetMetricSamplingPercentage(share, 2022)  # the seed: samples are jittered
+    method.SetMetricSamplingPercentage(share, 2022)  # seed of the jitter of the samples
     method.SetInterpolator(sitk.sitkLinear)
-    # One thread: sums are then always added in the same order.
+    # One thread, so that sums are added in a fixed order.
     method.SetNumberOfThreads(1)
     if region is not None:
         method.SetMetricFixedMask(region)
@@ -158,7 +158,7 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
 def _score(
     target: sitk.Image, source: sitk.Image, region: sitk.Image | None, matrix: np.ndarray, centre: np.ndarray
 ) -> float:
-    """Mutual information (negated) of a start; infinite where the images do not meet."""
+    """Negated mutual information of a start; infinite if the images do not overlap."""
     method = _method(target, region)
     method.SetInitialTransform(_transform(matrix, centre, "affine"))
     try:
@@ -184,7 +184,7 @@ def _optimise(
     method.SetShrinkFactorsPerLevel(factors)
     method.SetSmoothingSigmasPerLevel([f / 2 if f > 1 else 0.0 for f in factors])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
-    # Steps are physical lengths, so they must follow the voxel size.
+    # Steps are physical lengths, so they have to scale with the voxel size.
     voxel = float(np.mean(target.GetSpacing()))
     longest = voxel if kind == "rigid" else voxel / 2
     method.SetOptimizerAsRegularStepGradientDescent(longest, voxel / 1000, 300, 0.9, 1e-9)

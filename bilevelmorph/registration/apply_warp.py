@@ -1,4 +1,4 @@
-"""Images moved by a warp that is there."""
+"""Application of an existing warp."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bilevelmorph.registration.result import Registration
 def warp(
     moving: ImageLike, by: Registration | str | Path | tuple[np.ndarray, np.ndarray], kind: str = "image"
 ) -> Volume:
-    """Move an image or a label map onto the grid of a warp.
+    """Warp an image or a label map onto the grid of a warp.
 
     Args:
         moving: See `register`.
@@ -30,7 +30,7 @@ def warp(
         The moved volume, labels in their own dtype.
 
     Raises:
-        InputError: A warp of another number of dimensions, or a file that is none.
+        InputError: The number of dimensions differs, or the file is not a warp.
 
     >>> labels = (np.eye(8, dtype=np.uint8), np.eye(4))
     >>> warp(labels, (np.ones([8, 8, 2], np.float32), np.eye(4)), "labels").data[0, :3].tolist()

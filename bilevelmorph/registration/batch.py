@@ -1,4 +1,4 @@
-"""Many pairs, registered by Dask's workers, each exactly once."""
+"""Registration of many pairs by Dask workers, each exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.io.volumes import add_reader
 from bilevelmorph.models.bundled import find_model
 
-# In flight for each worker: one at work, one waiting; the rest of a batch takes no memory.
+# Pairs submitted per worker: one running, one waiting; the rest of a batch takes no memory.
 WAITING = 2
 ANSWER_SECONDS = 20
 # Settings of version 0.1.
@@ -35,9 +35,9 @@ class BatchResult(NamedTuple):
     """The outcome of a batch.
 
     Attributes:
-        rows: One a pair that has a result.
+        rows: One per pair that has a result.
         failed: Pairs without a result, with the reason.
-        skipped: Pairs that were there already.
+        skipped: Number of pairs that were done already.
 
     >>> batch = BatchResult([{"moving": "a.nii.gz"}, {"moving": "b.nii.gz"}], failed=[], skipped=1)
     >>> len(batch.rows) - batch.skipped  # registered now
@@ -57,26 +57,26 @@ def register_batch(
     scheduler: str | None = None,
     quiet: bool = False,
 ) -> BatchResult:
-    """Register pairs, those left out that are done already.
+    """Register pairs, except those that are done already.
 
-    Every pair has a folder of its own and, written last, a report beside it: what has
-    one is done. ``results.csv`` has one row a pair, in the order of the list.
+    Every pair has a folder of its own and, written last, a report beside it, which marks
+    it as done. ``results.csv`` has one row per pair, in the order of the list.
 
     Args:
-        pairs: With or without label maps; what comes twice is done once.
+        pairs: Pairs with or without label maps; duplicates are registered once.
         settings: ``model``, ``affine``, ``init``, ``instance_steps``, ``mc_samples``,
             ``warp_format``, ``bids``, ``gpu``; as the flags of `bilevelmorph register`.
-        folder: For the results.
+        folder: Folder for the results.
         workers: Processes on this machine.
-        scheduler: Address of a running Dask scheduler, instead.
+        scheduler: Address of a running Dask scheduler, used instead.
         quiet: No progress bar.
 
     Returns:
-        The rows, done before or now.
+        The rows of all pairs, done before or now.
 
     Raises:
-        InputError: No such model, no answer from the scheduler, results of other
-            settings, or two pairs whose BIDS names would be the same.
+        InputError: No such model, no answer from the scheduler, results made with
+            other settings, or two pairs with the same BIDS names.
     """
     settings = {**settings, "model": find_model(settings["model"]), "xla": xla_request()}
     folder = Path(folder).absolute()
@@ -132,7 +132,7 @@ def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
         paths = (pair.moving.image, pair.fixed.image, pair.moving.labels, pair.fixed.labels)
         sides = ("moving", "fixed", "moving_seg", "fixed_seg")
         files = {k: str(Path(p).absolute()) if p else None for k, p in zip(sides, paths, strict=True)}
-        # Many data sets have one file name for all, in folders of their own.
+        # Many data sets use the same file name in a folder per subject.
         mark = hashlib.sha256(f"{files['moving']}\n{files['fixed']}".encode()).hexdigest()[:8]
         name = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}-{mark}"
         report = str(folder / "pairs" / f"{name}.json")
@@ -141,7 +141,7 @@ def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
 
 
 def _check_names(jobs: Sequence[dict[str, Any]]) -> None:
-    """Refuse BIDS names by which one pair would write over another."""
+    """Refuse BIDS names with which one pair would overwrite another."""
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for job in jobs:
         parts = BidsName.of(job["moving"]).entities
@@ -158,7 +158,7 @@ def _stem(path: Path) -> str:
 
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
-    """A Dask client and how many workers it has."""
+    """A Dask client and its number of workers."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -192,10 +192,10 @@ def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
 def _results(
     client: Any, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], most: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every job with its error, or with "", as they come."""
+    """Yield every job with its error, "" if there is none, as they finish."""
     from distributed import as_completed
 
-    # A running scheduler may know the same names from another batch.
+    # A running scheduler may hold the same names from another batch.
     left, of, token = iter(jobs), {}, uuid.uuid4().hex
 
     def submit() -> Any:
@@ -224,9 +224,9 @@ def register_job(settings: dict[str, Any], job: dict[str, Any]) -> str:
     """Register one pair in a worker.
 
     Returns:
-        The reason if it failed, else None.
+        The reason if it failed, else an empty string.
     """
-    # Dask runs a task again whose answer was lost with its worker.
+    # Dask repeats a task whose result was lost with its worker.
     if Path(job["report"]).is_file():
         return ""
     try:
@@ -273,7 +273,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _registrar(settings: str) -> Any:
-    """One for each worker, so that its graphs serve every pair that it gets."""
+    """One registrar per worker, so that its graphs serve all pairs of the worker."""
     from bilevelmorph.devices import choose_gpu, use_threads
 
     values = json.loads(settings)

@@ -1,4 +1,4 @@
-"""The main job on a pair whose truth is known."""
+"""Registration of a synthetic pair with known truth."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def known_pair(seed: int, amplitude: float, resolution: int = 2) -> SyntheticPai
 
     Returns:
         The pair: `fixed` is the template with bias and noise, `moving` its
-        deformed copy with the contrast turned over, as T2 is to T1.
+        deformed copy with the contrast inverted, as T2 relative to T1.
     """
     template = mni152(resolution)
     t1, grey, white = (template[k] for k in ("t1", "grey", "white"))
@@ -90,7 +90,7 @@ def known_pair(seed: int, amplitude: float, resolution: int = 2) -> SyntheticPai
 def registration_error(
     displacement: np.ndarray, truth: np.ndarray, where: np.ndarray, voxel: float
 ) -> np.ndarray:
-    """Distance in millimetres between where voxels were sent and where they belong.
+    """Distance in millimetres between estimated and true positions of voxels.
 
     Args:
         displacement: ``[*S, 3]`` voxels, estimated.
@@ -99,7 +99,7 @@ def registration_error(
         voxel: Size in millimetres.
 
     Returns:
-        One number a voxel of `where`.
+        One number per voxel of `where`.
     """
     here = voxel_positions(truth.shape[:-1])
     there = here + displacement
@@ -112,11 +112,11 @@ def demo(out: Path, model: str, seed: int, amplitude: float) -> list[str]:
 
     Args:
         out: Existing folder.
-        model: Name or file.
-        seed, amplitude: Of `known_pair`.
+        model: Name or file of a model.
+        seed, amplitude: See `known_pair`.
 
     Returns:
-        Lines of results.
+        Lines of text with the results.
     """
     with tqdm(total=4, bar_format="{desc:<32} {bar} {n_fmt}/{total_fmt} [{elapsed}]") as bar:
         bar.set_description("making the pair")

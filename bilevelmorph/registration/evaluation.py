@@ -38,14 +38,14 @@ def evaluate(
 
     Args:
         registrar: The method, or a model's name, file or network.
-        pairs: With label maps; or a folder with a dataset.json.
+        pairs: Pairs with label maps, or a folder with a dataset.json.
         labels: Foreground values; those of each pair, or of dataset.json, by default.
         save_moved: Folder for the warped label maps.
         quiet: No progress bar.
         split: ``"val"`` or ``"test"``, if `data` is a folder.
 
     Returns:
-        One row a pair.
+        One row per pair.
     """
     if not isinstance(registrar, Registrar):
         registrar = Registrar(registrar, compiled=True)
@@ -57,7 +57,7 @@ def evaluate(
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
         moving_seg, fixed_seg = (_labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
         if number == 1:
-            for _ in range(2):  # the second compiles; its time is not a registration's
+            for _ in range(2):  # the second call compiles, which must not count
                 registrar(moving, fixed)
         began = time.perf_counter()
         result = registrar(moving, fixed)

@@ -1,4 +1,4 @@
-"""Models in the forms that other runtimes read."""
+"""Export of models for other runtimes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.registration.serving import Serving
 from bilevelmorph.registration.serving_warmup import write_warm_up
 
-# Of ONNX's operators, what runtimes of the last years read.
+# Operator set of ONNX that runtimes of recent years read.
 OPSET = 18
 
 
@@ -30,18 +30,18 @@ def export_savedmodel(
     """Write a SavedModel that needs nothing but TensorFlow.
 
     Args:
-        network: To be exported.
-        folder: New or empty.
+        network: The network to export.
+        folder: A new or empty folder.
         precision: Precision of the stored weights, see `Serving`.
-        warm_up: ``[*S]`` of images that TensorFlow Serving registers before it
-            answers anybody; none by default.
+        warm_up: Size ``[*S]`` of images that TensorFlow Serving registers at start-up;
+            none by default.
 
     Returns:
         The folder. It holds the signatures `serving_default`, `register` and
         `warp`; see `Serving`.
 
     Raises:
-        InputError: The folder holds something, or cannot be made.
+        InputError: The folder is not empty, or cannot be created.
     """
     folder = free_folder(folder)
     if warm_up:
@@ -52,7 +52,7 @@ def export_savedmodel(
         name: tf.function(function, autograph=False).get_concrete_function(*inputs)
         for name, (function, inputs) in serving.signatures().items()
     }
-    # Traced once, though it has two names.
+    # Traced once for both names.
     signatures = {**graphs, "serving_default": graphs["register"]}
     save = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
@@ -72,15 +72,15 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     """Write `Serving.register` as ONNX: ``moving`` and ``fixed`` to ``moved`` and ``displacement``, any size.
 
     Args:
-        network: To be exported.
+        network: The network to export.
         path: File to write; it appears whole or not at all.
 
     Returns:
         The path.
 
     Raises:
-        InputError: Another ending, no such folder, a file that is there, or
-            tf2onnx is not installed.
+        InputError: Wrong ending, missing folder, existing file, or tf2onnx is not
+            installed.
     """
     path = free_file(path, ".onnx")
     try:
@@ -100,7 +100,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
     """Write `Serving.register` as StableHLO bytecode: ``(moving, fixed)`` to ``(moved, displacement)``.
 
     Args:
-        network: To be exported; its weights become constants.
+        network: The network to export; its weights become constants.
         path: File to write; it appears whole or not at all.
         shape: ``[*S]`` of the images, which StableHLO fixes; the batch is one.
 
@@ -108,8 +108,8 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
         The path.
 
     Raises:
-        InputError: Another ending, no such folder, a file that is there, or sizes
-            that are not those of images.
+        InputError: Wrong ending, missing folder, existing file, or sizes that the
+            images cannot have.
     """
     path = free_file(path, ".stablehlo")
     check_sizes("shape", shape, network)
@@ -131,7 +131,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
 
 
 def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -> None:
-    """Refuse sizes that are not those of the network's images."""
+    """Refuse sizes that images of the network cannot have."""
     if len(shape) != network.ndims:
         raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
     for size in shape:
@@ -139,7 +139,7 @@ def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -
 
 
 def free_file(path: str | Path, ending: str) -> Path:
-    """The file's path, if it can be written and is not there yet."""
+    """The path of a file, if it can be written and does not exist yet."""
     path = Path(path)
     one_of(f"ending of {path}", path.suffix.lower(), (ending,))
     if path.exists():
@@ -150,7 +150,7 @@ def free_file(path: str | Path, ending: str) -> Path:
 
 
 def free_folder(folder: str | Path) -> Path:
-    """The folder's path, if it does not exist or is empty."""
+    """The path of a folder, if it does not exist or is empty."""
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise fail("out", f"{folder}, which is not empty", "a new or empty folder")

@@ -1,4 +1,4 @@
-"""Fine fitting of one pair after the network's forward pass."""
+"""Instance optimisation of one pair after the network's forward pass."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bilevelmorph.ops.grid import spatial_shape
 
 
 class InstanceOptimizer:
-    """Adam on the velocities of every stage, under the objective of training.
+    """Adam on the velocities of all stages, with the training objective.
 
-    The result is the best that was seen, so never worse than the beginning.
+    The result is the best iterate, so never worse than the start.
 
     Args:
         energy: The objective.
-        steps: Iterations.
-        rate: Of Adam, in voxels of each stage.
+        steps: Number of iterations.
+        rate: Learning rate of Adam, voxels of each stage.
 
     >>> image = tf.random.stateless_uniform([1, 16, 16, 1], [0, 1])
     >>> moving, start = tf.roll(image, 1, 1), Deformation.of_velocities([tf.zeros([1, 8, 8, 2])], [16, 16])
@@ -47,7 +47,7 @@ class InstanceOptimizer:
             moving, fixed: ``[1, *S, C]``.
 
         Returns:
-            New deformation, and the objective before and after, per image: ``[]``.
+            The refined deformation, and the objective before and after, ``[]`` each.
         """
         grid = spatial_shape(deformation.displacement)
         values = [tf.convert_to_tensor(v) for v in deformation.velocities]
@@ -71,7 +71,7 @@ class InstanceOptimizer:
 
         before, _ = evaluate(values)
         start = (tf.constant(0), before, *values, *values, *moments, *moments)
-        # One more evaluation than steps: the last step has to be looked at too.
+        # One more evaluation than steps, for the result of the last step.
         out = tf.while_loop(lambda k, *_: k <= self.steps, body, start, parallel_iterations=1)
         kept = list(out[2 + count : 2 + 2 * count])
         return Deformation.of_velocities(kept, grid, deformation.int_steps, deformation.align), before, out[1]

@@ -38,14 +38,14 @@ _ENDINGS = {
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """Names of the files; what has none is not written.
+    """Names of the output files; a file without a name is not written.
 
     Args:
         moved: The moving image on the fixed grid.
-        moved_seg: Its label map there.
+        moved_seg: Its label map on the fixed grid.
         warp, inverse_warp: Displacements, affine part included.
         warp_format: Format of both warps; see `save_warp`.
-        affine_file: The linear part for ITK and ANTs.
+        affine_file: The linear part, for ITK and ANTs.
         jacobian: Determinant of the Jacobian, on the fixed grid.
         uncertainty: Standard deviation of the displacement, mm.
         figure: PNG.
@@ -81,15 +81,15 @@ class OutputPaths:
         report: bool = False,
         warp_format: str = "voxelmorph",
     ) -> OutputPaths:
-        """The usual set in one folder, which is made: moved, warp, Jacobian, figure.
+        """The usual files in one folder, which is created: moved, warp, Jacobian, figure.
 
         Args:
             folder: Folder of this pair; with `bids`, the root of the derivatives.
-            moving, fixed: Names of the images.
+            moving, fixed: File names of the images.
             bids: Name them as BIDS derivatives.
-            seg: There is a label map to be moved.
-            uncertainty, inverse_warp: There is one.
-            report: Write the numbers too.
+            seg: There is a label map to warp.
+            uncertainty, inverse_warp: Write these as well.
+            report: Write the report as well.
             warp_format: See `save_warp`.
         """
         wanted = ["moved", "warp", "jacobian", "figure", *(["moved_seg"] if seg else [])]
@@ -104,10 +104,10 @@ class OutputPaths:
         return cls(**{n: str(place / names[n]) for n in wanted}, warp_format=warp_format)
 
     def check(self) -> None:
-        """Refuse names that cannot be written, before the work is done.
+        """Refuse names that cannot be written, before any work is done.
 
         Raises:
-            InputError: Another ending, or a folder that is not there.
+            InputError: Wrong ending, or missing folder.
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -130,7 +130,7 @@ class OutputPaths:
         return [Path(getattr(self, name)) for name in names if getattr(self, name)]
 
     def write(self, result: Registration, seg: Volume | None = None) -> None:
-        """Write what has a name.
+        """Write every file that has a name.
 
         Args:
             result: Result of a registration.
@@ -167,14 +167,14 @@ def draw(path: str | Path, result: Registration) -> None:
 
 
 def jacobian_map(displacement: np.ndarray, grid: Volume) -> Volume:
-    """Determinant of the Jacobian of a map in voxels, which is that in millimetres too.
+    """Jacobian determinant of a map in voxels, which equals that in millimetres.
 
     Args:
         displacement: ``[*S, N]`` voxels, affine part included.
         grid: Any volume on the grid.
 
     Returns:
-        float32; above 1 where the moving image is shrunk, below 1 where it grows.
+        float32 Volume; above 1 where the moving image shrinks, below 1 where it grows.
     """
     values = jacobian_determinant(displacement).astype(np.float32)
     return Volume(values, grid.affine, "image", grid.name, grid.header)

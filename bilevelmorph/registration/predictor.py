@@ -1,4 +1,4 @@
-"""A network at work on prepared pairs: plain at first, compiled where a grid comes again."""
+"""A network applied to prepared pairs: plain at first, compiled for grids that recur."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         displacement: ``[*S, N]`` float32, voxels.
-        inverse: The same of the inverse, where it was asked for.
+        inverse: The inverse displacement, if requested.
         seconds_a_step: Time of an iteration of instance optimisation, if there was any.
 
     >>> from bilevelmorph.networks import IdentityNetwork
@@ -42,8 +42,8 @@ class Predictor:
 
     Args:
         network: A registration network of one channel.
-        refiner: Goes on from what the network found.
-        compiled: Compile for every grid that comes a second time.
+        refiner: Instance optimisation after the network.
+        compiled: Compile for every grid that occurs a second time.
         xla: What XLA compiles then, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import PropagationNetwork
@@ -65,11 +65,11 @@ class Predictor:
         self._grids: set[tuple[int, ...]] = set()
 
     def __call__(self, moving: np.ndarray, fixed: np.ndarray, inverse: bool = False) -> Prediction:
-        """Deform one pair.
+        """Estimate the deformation of one pair.
 
         Args:
-            moving, fixed: ``[*S]`` as the network wants them.
-            inverse: Compute the inverse too.
+            moving, fixed: ``[*S]``, prepared for the network.
+            inverse: Also compute the inverse.
         """
         pair = [tf.constant(x[None, ..., None], tf.float32) for x in (moving, fixed)]
         graph = self.compiled and moving.shape in self._grids
@@ -80,7 +80,7 @@ class Predictor:
         velocities = self._run(graph, self._velocities, *pair)
         began = time.perf_counter()
         displacement, *back = _arrays(self._run(graph, self._refined, velocities, *pair, inverse))
-        # The objective is looked at before the first step and after the last too.
+        # The objective is also evaluated before the first step and after the last.
         cost = (time.perf_counter() - began) / (self.refiner.steps + 2)
         return Prediction(displacement, back[0] if back else None, cost)
 

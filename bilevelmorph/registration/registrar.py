@@ -1,4 +1,4 @@
-"""Registration of two volumes, native space in, native space out."""
+"""Registration of two volumes, native space in and out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bilevelmorph.registration.predictor import Predictor
     from bilevelmorph.registration.uncertainty import Uncertainty
 
-# Terms of the objective that speak of features, distributions and labels, not of the deformation.
+# Terms of the objective about features, distributions and labels rather than the deformation.
 NOT_REFINED = ("kl", "feature_kl", "dice")
 METHODS = ("model", "affine", "rigid", "identity")
 
@@ -45,15 +45,15 @@ class Registrar:
     Args:
         model: Name, file or network; None for methods without one.
         affine: ``"none"``, ``"rigid"`` or ``"affine"``.
-        init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"`` lays
-            the middles of the grids on one another; None takes what the model was trained with.
+        init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"``
+            aligns the centres of the grids; None does as the model was trained.
         deformable: False stops after the linear part.
-        compiled: Compile for every grid that comes a second time, which takes longer
-            than registering a few pairs but makes all further ones several times faster.
-        instance_steps: Iterations that refine each pair under the objective the
-            model was trained with; see `InstanceOptimizer`.
+        compiled: Compile for every grid that occurs a second time, which takes longer than
+            registering a few pairs but makes all further ones several times faster.
+        instance_steps: Iterations of instance optimisation with the objective of training;
+            see `InstanceOptimizer`.
         instance_rate: Learning rate of these iterations, voxels.
-        mc_samples: Draws for the map of uncertainty; 0 for none. See `Uncertainty`.
+        mc_samples: Samples for the map of uncertainty; 0 for none. See `Uncertainty`.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import IdentityNetwork
@@ -94,7 +94,7 @@ class Registrar:
             return None
         from bilevelmorph.registration.predictor import Predictor
 
-        # Refinement is worth compiling for in any case.
+        # Compilation always pays for instance optimisation.
         return Predictor(self.network, refiner, compiled or refiner is not None, self.xla)
 
     def _make_refiner(self, steps: int, rate: float) -> InstanceOptimizer | None:
@@ -127,8 +127,8 @@ class Registrar:
 
         Args:
             moving, fixed: Images of any size, spacing and orientation.
-            mask: On the fixed grid; the affine step and the report look inside only.
-            inverse: Compute the inverse displacement too.
+            mask: Mask on the fixed grid, to which the affine step and the report are restricted.
+            inverse: Also compute the inverse displacement.
 
         Returns:
             A `Registration`.
@@ -177,7 +177,7 @@ class Registrar:
             raise fail(mask.name, "an empty mask", "voxels above 0 where to look")
 
     def _work_grid(self, fixed: Volume) -> Volume:
-        """The fixed image as the network wants it: canonical axes, normalised, its usual shape."""
+        """The fixed image prepared for the network: canonical axes, normalised, its usual shape."""
         work = to_canonical(fixed)
         if self.spacing:
             work = resample_to_spacing(work, self.spacing)
@@ -202,7 +202,7 @@ class Registrar:
 
     @staticmethod
     def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
-        """The whole map, affine included, as displacement in voxels of the fixed grid."""
+        """The whole map, affine included, as a displacement in voxels of the fixed grid."""
         here = voxel_positions(fixed.shape)
         there = here
         if step is not None:
@@ -219,7 +219,7 @@ class Registrar:
 
     @staticmethod
     def _inverse(back: np.ndarray | None, work: Volume, moving: Volume, affine: np.ndarray) -> np.ndarray:
-        """From the moving grid to the fixed world, in voxels of the moving grid."""
+        """The inverse map, from the moving grid to the fixed world, in voxels of the moving grid."""
         here = voxel_positions(moving.shape)
         to_work = np.linalg.inv(affine @ work.affine) @ moving.affine
         at = transform_points(to_work, here)
@@ -283,18 +283,18 @@ def register(
     instance_steps: int = 0,
     mc_samples: int = 0,
 ) -> Registration:
-    """Register one pair; for many pairs with one model make a `Registrar`.
+    """Register one pair; for many pairs with one model, make a `Registrar`.
 
     Args:
         moving, fixed: Images of any size, spacing and orientation: file names, nibabel or
             SimpleITK images, pairs ``(array, affine)``, or Volumes.
         model: Name of a bundled model, a file, or a network; None for the linear part alone.
         affine, init, instance_steps, mc_samples: See `Registrar`.
-        fixed_mask: On the fixed grid; the affine step and the report look inside only.
-        inverse: Compute the inverse displacement too.
+        fixed_mask: Mask on the fixed grid, to which the affine step and the report are restricted.
+        inverse: Also compute the inverse displacement.
 
     Returns:
-        A `Registration`, which saves itself and shows itself in a notebook.
+        A `Registration`, with methods to save it and a figure in notebooks.
 
     Raises:
         InputError: Images that cannot be registered with this model.

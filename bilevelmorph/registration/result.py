@@ -23,16 +23,16 @@ class Registration:
     """The result for one pair.
 
     Attributes:
-        moving, fixed: The images, as they were registered.
+        moving, fixed: The images as registered.
         moved: `moving` on the fixed grid.
         displacement: ``[*fixed, N]`` float32, voxels of the fixed grid, affine
             part included: ``moved(x) = moving(world(x + u(x)))``.
         affine: ``[4, 4]`` world matrix, fixed to moving, of the linear part.
         report: Similarity before and after, displacement, folding, seconds.
         warnings: Reasons to look at the result before trusting it.
-        inverse: ``[*moving, N]`` voxels of the moving grid, where it was asked for.
-        uncertainty: Standard deviation of the displacement over draws of the
-            network, mm, on the fixed grid, where it was asked for.
+        inverse: ``[*moving, N]`` voxels of the moving grid, if requested.
+        uncertainty: Standard deviation of the displacement over samples of the
+            network, mm, on the fixed grid, if requested.
         init: The initial placement, see `Registrar`.
 
     >>> from bilevelmorph.registration import Registrar
@@ -54,7 +54,7 @@ class Registration:
     init: str = "header"
 
     def save(self, folder: str | Path, warp_format: str = "voxelmorph") -> list[Path]:
-        """Write moved image, warps, Jacobian, figure and report into a folder, which is made.
+        """Write moved image, warps, Jacobian, figure and report to a folder, which is created.
 
         Args:
             folder: Folder of this pair.
@@ -62,10 +62,10 @@ class Registration:
                 read warps.
 
         Returns:
-            The files.
+            Paths of the files.
 
         Raises:
-            InputError: A folder that cannot be made or written.
+            InputError: The folder cannot be created or written.
 
         >>> from bilevelmorph.registration import Registrar
         >>> scan = Volume(np.eye(8), np.eye(4))
@@ -88,13 +88,13 @@ class Registration:
         return outputs.files
 
     def to_nibabel(self) -> nib.Nifti1Image:
-        """The moved image for nibabel."""
+        """The moved image as a nibabel image."""
         from bilevelmorph.io.volumes import to_nifti
 
         return to_nifti(self.moved)
 
     def to_sitk_transform(self) -> sitk.DisplacementFieldTransform:
-        """The whole map for SimpleITK, from points of the fixed image to points of the moving one, in LPS.
+        """The whole map for SimpleITK: from points of the fixed image to points of the moving image, LPS.
 
         >>> from bilevelmorph.registration import Registrar
         >>> scan = Volume(np.eye(8), np.eye(4))
@@ -106,7 +106,7 @@ class Registration:
         return displacement_transform(self.displacement, self.fixed.affine)
 
     def _repr_html_(self) -> str:
-        """The figure and the numbers, for notebooks."""
+        """The figure and the report, for notebooks."""
         from bilevelmorph.registration.output_paths import draw
 
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A network as functions of raw arrays: intensities in, displacement out, nothing to prepare."""
+"""A network as functions of raw arrays: intensities in, displacement out, no preparation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PRECISIONS = ("float32", "float16")
 
 
 def normalise(images: tf.Tensor, percents: Sequence[float] = PERCENTILES) -> tf.Tensor:
-    """Clip each image to two of its percentiles and scale it to [0, 1]; as `volumes.preprocessing` does.
+    """Clip each image to two of its percentiles and scale it to [0, 1]; as `data.preprocessing` does.
 
     Args:
         images: ``[B, *S, C]``.
-        percents: Lower and upper.
+        percents: Lower and upper percentile.
 
     Returns:
         The same shape, float32.
@@ -50,7 +50,7 @@ def _stored(value: tf.Tensor, precision: str) -> tf.Tensor:
 class Serving:
     """The functions that are exported.
 
-    They read copies of the network's weights, which may be stored more coarsely;
+    They use copies of the network's weights, perhaps stored in lower precision;
     all computation is in float32.
 
     Args:
@@ -75,10 +75,10 @@ class Serving:
         self.percentiles = network.preprocessing.get("percentiles", PERCENTILES)
 
     def signatures(self, sizes: Sequence[int | None] | None = None) -> dict[str, Any]:
-        """Name to function and input specification; any batch, and any size unless given.
+        """Function and input specification by name; for any batch, and any size unless given.
 
         Args:
-            sizes: ``[*S]``.
+            sizes: ``[*S]`` of the images.
         """
         n, free = self.network.ndims, [None] * self.network.ndims
         shape = [None, *(free if sizes is None else sizes)]

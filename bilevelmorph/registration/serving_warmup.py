@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving sends to a model itself, so that the first caller does not wait."""
+"""Requests that TensorFlow Serving makes at start-up, so that the first caller does not wait."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail
 
-# Where TensorFlow Serving looks, in the folder of a SavedModel.
+# Where TensorFlow Serving looks for them in the folder of a SavedModel.
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write_warm_up(folder: str | Path, shape: Sequence[int], channels: int = 1) -> Path:
-    """Leave a request to `register` and one to `warp` in a SavedModel.
+    """Add a request to `register` and one to `warp` to a SavedModel.
 
     Args:
         folder: Folder of the SavedModel.

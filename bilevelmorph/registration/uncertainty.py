@@ -1,4 +1,4 @@
-"""How far a displacement spreads when the network draws instead of taking means."""
+"""The spread of the displacement when the network samples instead of using means."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bilevelmorph.ops.grid import crop, spatial_shape
 
 
 class Uncertainty:
-    """The standard deviation of a network's displacement over random draws.
+    """The standard deviation of a network's displacement over random samples.
 
     Args:
         network: A probabilistic network: of features (`PropagationNetwork` with
             ``probabilistic=True``) or velocities (`VxmDense` with `use_probs`).
-        samples: Draws a pair, at least 2.
+        samples: Samples per pair, at least 2.
         seed: Random seed of the samples; the same for every pair.
 
     Raises:
-        InputError: A network that draws nothing.
+        InputError: The network is deterministic.
 
     Reference: Liu et al., IJCAI 2020.
 
@@ -49,7 +49,7 @@ class Uncertainty:
         self._draw = tf.function(self._one, autograph=False, reduce_retracing=True)
 
     def __call__(self, moving: tf.Tensor, fixed: tf.Tensor) -> np.ndarray:
-        """Draw and measure.
+        """Sample displacements and measure their spread.
 
         Args:
             moving, fixed: ``[1, *S, C]``.

@@ -28,15 +28,15 @@ _WIDE, _HIGH, _GAP = 1.0, 0.62, 0.25
 
 
 def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> None:
-    """Draw F cells on the left and D cells on the right, one row per scale, the coarsest at the bottom.
+    """Draw F cells on the left and D cells on the right, with one row per scale, the coarsest at the bottom.
 
     Args:
-        path: PNG or SVG.
+        path: PNG or SVG file to write.
         genotype: The genotype to draw.
         title: Title of the drawing.
 
     Raises:
-        InputError: Another ending.
+        InputError: The file name ends in neither ``.png`` nor ``.svg``.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -82,13 +82,13 @@ def genotype_figure(path: str | Path, genotype: Genotype, title: str = "") -> No
     axis.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=10)
-    # Without a date and with fixed names the same genotype gives the same file.
+    # Without a date and with fixed identifiers, the same genotype gives the same file.
     with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "genotype"}):
         figure.savefig(temporary, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def _draw_cell(axis: Any, x: float, y: float, operations: tuple[str, ...]) -> float:
-    """Draw boxes in a row; returns the x where they end."""
+    """Draw the operations of a cell as a row of boxes; return the x at which the row ends."""
     from matplotlib.patches import FancyBboxPatch
 
     for name in operations:

@@ -1,4 +1,4 @@
-"""Pictures of a registration."""
+"""A figure of a registration."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def registration_figure(
     like_fixed: tuple[np.ndarray, np.ndarray] | None = None,
     title: str = "",
 ) -> None:
-    """Draw moving, fixed, moved, differences and deformed grid, one row per viewing direction.
+    """Draw moving, fixed and moved image, differences and deformed grid, one row per viewing direction.
 
     Args:
-        path: PNG.
+        path: PNG file to write.
         moving: ``[*S]`` on the fixed grid, before registration, in [0, 1].
         fixed, moved: ``[*S]`` in [0, 1].
         displacement: ``[*S, N]`` voxels, drawn as a deformed grid over the
-            Jacobian determinant (blue shrinks, red grows).
+            Jacobian determinant (blue: contraction, red: expansion).
         like_fixed: `moving` and `moved` in the contrast of `fixed`, for the
             differences, if the contrasts differ.
         title: Title of the figure.
@@ -65,7 +65,7 @@ def registration_figure(
 
 
 def _middle(fixed: np.ndarray, view: int) -> int:
-    """The slice through the centre of the foreground."""
+    """Index of the slice through the centre of the foreground."""
     profile = (fixed > 0.1).sum(tuple(a for a in range(fixed.ndim) if a != view))
     if not profile.any():
         return fixed.shape[view] // 2

@@ -47,19 +47,22 @@ def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
     for ending in ("svg", "png"):
         genotype_figure(folder / f"genotype.{ending}", best.genotype, title)
     parts = [
-        f"<h1>Search of a network for {html.escape(str(config.scans.folder))}</h1>",
+        f"<h1>Network search for {html.escape(str(config.scans.folder))}</h1>",
         f"<p>{_outcome(config, result, unit)}</p>",
         "<h2>The winner</h2>",
         _image((folder / "genotype.png").read_bytes(), "the winner's cells"),
         f"<p>Loss weights: {_weights(best)}. Train it in full with</p><pre>{command}</pre>",
-        "<h2>What was tried</h2>",
+        "<h2>Candidates</h2>",
         _table(result.candidates, unit),
-        _image(_figure(_scatter, result, unit), "score against time"),
+        _image(_figure(_scatter, result, unit), "score against inference time"),
     ]
     rows = folder / "gradient" / "search.csv"
     if rows.is_file():
         drawn = _figure(_trajectories, read_rows(rows))
-        parts += ["<h2>How the search went</h2>", _image(drawn, "entropy, share of skips, loss weights")]
+        parts += [
+            "<h2>Course of the gradient search</h2>",
+            _image(drawn, "entropy, share of skips, loss weights"),
+        ]
     page = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>Search</title><style>{_STYLE}</style>'
     text = f'<!doctype html><html lang="en">{head}{page}</html>\n'
@@ -81,11 +84,11 @@ def _outcome(config: SearchConfig, result: SearchResult, unit: str) -> str:
     if by_gradients and others:
         ahead = by_gradients.score - others[0].score
         text += (
-            f" Of the search by gradients {by_gradients.name} has {by_gradients.score:.4f}, "
+            f" The best candidate of the gradient search, {by_gradients.name}, scores {by_gradients.score:.4f}, "
             f"the best of {len(others)} random candidates {others[0].score:.4f}: a difference of "
-            f"{ahead:+.4f}, at {by_gradients.ms / others[0].ms:.2f} times its time."
+            f"{ahead:+.4f}, with {by_gradients.ms / others[0].ms:.2f} times the inference time."
         )
-    limit = f" of those that take {most:g} ms at most" if most else ""
+    limit = f" among candidates within {most:g} ms" if most else ""
     text += f" The highest score{limit} wins."
     return text
 
@@ -99,7 +102,7 @@ def train_command(config: SearchConfig, genotype: Genotype | None = None) -> str
 
     Args:
         config: Configuration of the search, whose grid and objective the training shares.
-        genotype: Genotype of the winner; stages that it lacks get no weight.
+        genotype: Genotype of the winner; stages that it lacks get weight 0.
 
     >>> train_command(SearchConfig.of(data="scans", spacing=2.0)).split(" --")[1:4]
     ['data scans', 'spacing 2', 'genotype search/genotype.json']
@@ -157,7 +160,7 @@ def _scatter(figure: Any, result: SearchResult, unit: str) -> None:
             c.ms, c.score, "*" if own else "o", color="tab:red" if own else "tab:blue", ms=13 if own else 5
         )
     axis.set(xlabel="ms a pair, forward pass", ylabel=f"validation {unit}")
-    axis.set_title("red: tried by the search by gradients; blue: random candidates", fontsize=9)
+    axis.set_title("red: gradient search; blue: random candidates", fontsize=9)
     axis.grid(alpha=0.3)
 
 

@@ -14,15 +14,15 @@ _PREFIX = "weight_"
 
 
 def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title: str = "") -> None:
-    """Draw one logarithmic panel per loss weight that is tuned, with one line per run.
+    """Draw one panel with a logarithmic axis per tuned loss weight, and one line per run.
 
     Args:
-        path: PNG.
-        tables: `weights.csv` of each run, by the label of the run.
+        path: PNG file to write.
+        tables: `weights.csv` of each run, by the label of the run in the legend.
         title: Title of the figure.
 
     Raises:
-        InputError: A table without weights.
+        InputError: No loss weight changes in any of the tables.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
     names = list(dict.fromkeys(k for run in runs.values() for k, v in run.items() if _moves(k, v)))
     if not names:
         came = ", ".join(map(str, tables.values()))
-        raise fail(came, "no loss weight that moves", "weights.csv of a bilevel run")
+        raise fail(came, "no loss weight that changes", "weights.csv of a bilevel run")
     figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -50,7 +50,7 @@ def trajectory_figure(path: str | Path, tables: Mapping[str, str | Path], title:
 
 
 def logarithmic(axis: Any) -> None:
-    """Make the y axis logarithmic, with plain numbers, also between decades if it spans less than one.
+    """Make the y axis logarithmic with plain numbers, also between decades if it spans less than one.
 
     Args:
         axis: Matplotlib axis with its lines drawn.

@@ -14,11 +14,11 @@ class ArchitectureCost:
     """The expected cost of a supernet, as a weighted penalty.
 
     Args:
-        network: A supernet.
+        network: Supernet.
         weight: Weight of the penalty; 0 for none.
-        costs: See `AutoRegNetwork.expected_cost`.
-        most: Largest cost without penalty: only the excess counts, as a share of
-            it; 0 counts all of it, as a share of the present cost.
+        costs: Costs of the operations, see `AutoRegNetwork.expected_cost`.
+        most: Largest cost without penalty; the penalty is the excess relative to it. If 0,
+            the penalty is the whole cost relative to the initial cost.
 
     >>> network = AutoRegNetwork.space(2, (2,), ["conv1", "conv3"], layers=1, filters=4)
     >>> network.build()
@@ -39,11 +39,11 @@ class ArchitectureCost:
         self._whole = float(network.expected_cost(costs))
 
     def penalty(self) -> tf.Tensor:
-        """Scalar, differentiable in the architecture."""
+        """The penalty, a scalar that is differentiable with respect to the architecture."""
         cost = self.network.expected_cost(self.costs)
         excess = tf.nn.relu(cost / self.most - 1) if self.most else cost / self._whole
         return self.weight * excess
 
     def share(self) -> float:
-        """The present cost, as a share of the initial one."""
+        """The present cost as a fraction of the initial one."""
         return float(self.network.expected_cost(self.costs)) / self._whole

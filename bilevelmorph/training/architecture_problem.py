@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 
 class ArchitectureProblem(OuterProblem):
-    """Optimises the mixtures of a supernet by the training objective, on pairs of its own.
+    """Optimises the mixtures of a supernet for the training objective, on pairs of its own.
 
     With a `LossWeightProblem` above it and the network's weights below it, this is the
     middle level of AutoReg; `TopologyProblem` optimises the gates.
 
     Args:
-        network: A supernet, in which something is searched.
-        loss: The objective, with the weights that it has in training.
+        network: Supernet.
+        loss: Training objective with its present loss weights.
         pairs: Pairs that the network is not trained on.
         method: How training is differentiated with respect to the logits;
-            ``"first-order"`` by default, because they act on these pairs directly.
+            ``"first-order"`` by default, because the objective depends on them directly.
         optimizer: Optimizer of the logits; Adam(0.02) by default.
         cost: Cost of the architecture, added to the objective.
         every, warmup: See `OuterProblem`. A warm-up keeps operations that learn slowly
-            from losing to those that need not learn.
+            from losing to those that need no learning.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
@@ -77,7 +77,7 @@ class ArchitectureProblem(OuterProblem):
         return hypergradient_step(self, trainer, step, batch, outer, self.criterion)
 
     def criterion(self, deformation: Deformation, outer: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The objective on the outer pairs, and the cost."""
+        """The objective on the outer pairs plus the cost penalty."""
         loss = self.loss.total(self.loss.terms(deformation, outer["moving"], outer["fixed"]))
         return loss + self.cost.penalty() if self.cost.weight else loss
 
@@ -95,6 +95,6 @@ class ArchitectureProblem(OuterProblem):
 
 
 def need_supernet(network: object) -> None:
-    """Refuse a network in which nothing is searched."""
+    """Reject a network in which nothing is searched."""
     if not isinstance(network, AutoRegNetwork) or not network.searched:
         raise fail("network", type(network).__name__, "an AutoRegNetwork in which something is searched")

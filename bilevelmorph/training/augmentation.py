@@ -1,4 +1,4 @@
-"""Random augmentation of training pairs, stateless: the seed determines the result."""
+"""Random augmentation of training pairs, fully determined by a seed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bilevelmorph.ops.warping import affine_displacement, warp
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strength of the augmentation; zero switches a part off.
+    """Random affine maps, shifts and gamma changes; a strength of 0 switches a part off.
 
     Args:
         affine: Standard deviation of the entries of a random linear map, sampled
             for the pair and, at half strength, for each image.
-        shift: Standard deviation of the shift in voxels, likewise.
+        shift: Standard deviation of the random shift in voxels, sampled in the same way.
         intensity: Standard deviation of the logarithm of the gamma exponent,
             sampled for each image.
 
@@ -38,8 +38,8 @@ class Augmentation:
         """Augment a batch of pairs.
 
         Args:
-            batch: ``moving`` and ``fixed``, ``[B, *S, C]`` in [0, 1], and perhaps
-                ``moving_labels`` and ``fixed_labels``, one-hot, which are warped as well.
+            batch: ``moving`` and ``fixed``, ``[B, *S, C]`` in [0, 1], and optionally
+                one-hot ``moving_labels`` and ``fixed_labels``, which are warped as well.
             seed: ``[2]`` int32.
 
         Returns:
@@ -63,7 +63,7 @@ class Augmentation:
         return out
 
     def _matrix(self, x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-        """``[B, N, N + 1]``; half the identity each, so that two add up to a map near the identity."""
+        """A random ``[B, N, N + 1]`` map around half the identity; the sum of two is near the identity."""
         n = x.shape.rank - 2
         noise = tf.random.stateless_normal([tf.shape(x)[0], n, n + 1], seed) * strength
         scale = tf.constant([[self.affine] * n + [self.shift]])

@@ -1,4 +1,4 @@
-"""The parts of a training run, made from its configuration."""
+"""Builds the parts of a training run from its configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ARGUMENTS = {
 
 
 def make_energy(config: TrainingConfig) -> Energy:
-    """The objective of a configuration."""
+    """Build the training objective."""
     weights: Any = {"similarity": 1.0}
     objective, extra = config.objective, config.extra_terms
     weights["kl" if config.network.use_probs else "regularity"] = objective.lambda_weight
@@ -72,13 +72,13 @@ def _read_weights(path: str, known: dict[str, float]) -> dict[str, float]:
 
 
 def check_terms(energy: Energy, network: RegistrationNetwork) -> None:
-    """Refuse terms that the network cannot serve; they would be ignored."""
+    """Reject terms that the network does not provide, because they would be ignored."""
     for name, weight in energy.weights.items():
         if name not in network.terms and float(weight):
             stage = name.startswith("similarity_")
             what = "stage_weights" if stage else _ARGUMENTS.get(name, name)
             came = f"a weight of {name} for a {type(network).__name__}"
-            raise fail(what, came, f"terms that it has: {', '.join(sorted(network.terms))}")
+            raise fail(what, came, f"terms that it provides: {', '.join(sorted(network.terms))}")
 
 
 def make_trainer(
@@ -87,11 +87,11 @@ def make_trainer(
     energy: Energy,
     outer_pairs: PairProvider | None = None,
 ) -> Trainer:
-    """The compiled trainer of a configuration.
+    """Build and compile the trainer.
 
     Args:
         config: Configuration of the run.
-        network, energy: Made from the same configuration.
+        network, energy: Network and objective, built from the same configuration.
         outer_pairs: Pairs of the outer problems, for bilevel training.
     """
     problems = make_problems(config, network, energy, outer_pairs) if config.bilevel.enabled else []
@@ -102,7 +102,7 @@ def make_trainer(
 def make_problems(
     config: TrainingConfig, network: RegistrationNetwork, energy: Energy, pairs: PairProvider | None
 ) -> list[OuterProblem]:
-    """The outer problems of a bilevel run: loss weights and, if requested, features."""
+    """Build the outer problems of a bilevel run: loss weights and, if requested, features."""
     bilevel = config.bilevel
     objective = make_outer_objective(config, energy)
     if not isinstance(energy.weights, LossWeights):
@@ -125,13 +125,13 @@ def make_problems(
 
 
 def make_outer_objective(config: TrainingConfig, energy: Energy, **options: Any) -> OuterObjective:
-    """The objective of the outer problems."""
+    """Build the objective of the outer problems."""
     given = {"window": config.objective.window, "energy": energy, **options}
     return OUTER_OBJECTIVES.make(config.bilevel.outer_loss, **given)
 
 
 def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam for the network's weights, at a constant rate or with cosine decay to a hundredth."""
+    """Build Adam for the network's weights, with a constant rate or cosine decay to a hundredth."""
     schedule, optimization = config.schedule, config.optimization
     steps = schedule.epochs * optimization.steps_per_epoch // (2 if schedule.alternate else 1)
     average = {"use_ema": bool(config.ema_momentum), "ema_momentum": config.ema_momentum}
@@ -140,7 +140,7 @@ def make_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
 
 
 def make_outer_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Adam for the logarithms of the loss weights, with the same schedule."""
+    """Build Adam for the logarithms of the loss weights, with the same kind of schedule."""
     tuning, steps = config.bilevel.tuning, config.schedule.epochs * config.optimization.steps_per_epoch
     steps = (steps - config.bilevel.bilevel_warmup) // tuning.outer_every
     return outer_adam(_rate(config, tuning.outer_lr, max(1, steps)))
@@ -153,6 +153,6 @@ def _rate(config: TrainingConfig, rate: float, steps: int) -> Any:
 
 
 def make_augmentation(config: TrainingConfig) -> Augmentation:
-    """The augmentation of a configuration."""
+    """Build the augmentation."""
     a = config.augmentation
     return Augmentation(a.augment_affine, a.augment_shift, a.augment_intensity)

@@ -22,10 +22,10 @@ from bilevelmorph.training.feature_problem import PARTS
 
 
 def check(config: TrainingConfig) -> None:
-    """Refuse values that cannot work.
+    """Reject invalid values.
 
     Raises:
-        InputError: A value that cannot work; the message names the argument.
+        InputError: A value is invalid; the message names the argument.
     """
     scans = config.scans
     given = [bool(scans.img_list), bool(scans.folder), scans.synthetic]
@@ -46,23 +46,23 @@ def check(config: TrainingConfig) -> None:
 
 
 def check_preprocessing(config: PreprocessingConfig) -> None:
-    """Refuse impossible grids and percentiles."""
+    """Reject invalid grids and percentiles."""
     positive("spacing", config.spacing, zero=True)
     for value in config.shape or ():
         positive("shape", value, whole=True)
     low, high = config.percentiles
     if not 0 <= low < high <= 100:
-        raise fail("percentiles", f"{low:g} {high:g}", "two rising numbers from 0 to 100")
+        raise fail("percentiles", f"{low:g} {high:g}", "two increasing numbers from 0 to 100")
 
 
 def check_augmentation(config: AugmentationConfig) -> None:
-    """Refuse negative strengths."""
+    """Reject negative strengths of augmentation."""
     for name in ("augment_affine", "augment_shift", "augment_intensity"):
         positive(name, getattr(config, name), zero=True)
 
 
 def check_device(config: DeviceConfig) -> None:
-    """Refuse impossible numbers of threads and seeds."""
+    """Reject invalid thread counts and seeds."""
     for name in ("threads", "seed"):
         positive(name, getattr(config, name), zero=True, whole=True)
     if config.seed >= 2**31:
@@ -70,7 +70,7 @@ def check_device(config: DeviceConfig) -> None:
 
 
 def check_optimization(config: OptimizationConfig) -> None:
-    """Refuse impossible batches, steps and learning rates."""
+    """Reject invalid optimiser settings."""
     for name in ("batch_size", "steps_per_epoch"):
         positive(name, getattr(config, name), whole=True)
     positive("lr", config.lr)
@@ -80,7 +80,7 @@ def check_optimization(config: OptimizationConfig) -> None:
 
 
 def check_objective(config: ObjectiveConfig) -> None:
-    """Refuse unknown terms and negative weights."""
+    """Reject unknown losses, even window widths and negative weights."""
     LOSSES.find(config.image_loss)
     REGULARIZERS.find(config.regularity)
     if config.window < 1 or config.window % 2 == 0:
@@ -121,7 +121,7 @@ def _check_bilevel(config: BilevelConfig, whole: TrainingConfig) -> None:
         return
     if whole.schedule.alternate:
         came = f"{whole.schedule.alternate}, and {argument('bilevel')}"
-        raise fail("alternate", came, "one of the two")
+        raise fail("alternate", came, "only one of the two")
     OUTER_OBJECTIVES.find(config.outer_loss)
     METHODS.find(config.tuning.hypergradient)
     positive("outer_lr", config.tuning.outer_lr)
@@ -132,8 +132,8 @@ def _check_bilevel(config: BilevelConfig, whole: TrainingConfig) -> None:
     featureless = "encoder" not in network_class(whole.network).options()
     if config.outer_features and config.outer_part == "features" and featureless:
         came = f"network {whole.network.kind}"
-        raise fail("outer_features", came, "a network with features, as propagation")
+        raise fail("outer_features", came, "a network with features, such as propagation")
     if not whole.scans.folder:
-        expected = f"{argument('data')}, a folder whose dataset.json names some"
+        expected = f"{argument('data')}, a folder whose dataset.json lists some"
         raise fail("bilevel", "no validation pairs", expected)
-    make_energy(whole)  # refuses start weights of zero and names that are not there
+    make_energy(whole)  # rejects initial loss weights of zero and unknown names

@@ -42,7 +42,7 @@ def state_path(checkpoint: Path) -> Path:
 
 
 def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
-    """Restore a trainer's variables from a checkpoint; False if its state is missing."""
+    """Restore a trainer's variables from a checkpoint; return False if its state is missing."""
     path = state_path(checkpoint)
     if not path.is_file():
         return False
@@ -57,7 +57,7 @@ def restore_state(checkpoint: Path, variables: Sequence[Any]) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, int] | None:
-    """The last `{epoch}.keras` that has its training state, and its epoch."""
+    """Find the last `{epoch}.keras` with a training state, and its epoch."""
     found = []
     for path in folder.glob("*.keras"):
         number = re.fullmatch(r"\d+", path.stem)

@@ -1,4 +1,4 @@
-"""The end of every epoch: validate, save, log, report."""
+"""Validation, checkpoints, logs and progress bars at the end of every epoch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class CheckpointCallback(keras.callbacks.Callback):
     Args:
         config: Configuration of the run.
         trainer: Trainer whose state is saved.
-        validation: Scores the network, if there are labels.
+        validation: Scoring of the network, if there are labels.
         initial_epoch: Epochs already done.
-        quiet: No progress bars.
+        quiet: Suppress messages and progress bars.
 
     >>> import tempfile
     >>> from bilevelmorph.losses.energy import Energy

@@ -19,12 +19,12 @@ from bilevelmorph.training.pair_provider import PairProvider
 if TYPE_CHECKING:
     from bilevelmorph.training.trainer import Trainer
 
-# Standard deviation of the logarithms of the loss weights around which the network is trained.
+# Standard deviation of the logarithms of the loss weights with which the network is trained.
 SPREAD = 1.0
 
 
 class ConditionalLossWeightProblem(OuterProblem):
-    """Tunes loss weights by the slope of the outer loss with respect to the network's condition.
+    """Tunes loss weights by the gradient of the outer loss with respect to the network's condition.
 
     The network is conditioned on the logarithms of the weights and trained for weights
     spread around their present values. Its response to the condition then approximates
@@ -33,7 +33,7 @@ class ConditionalLossWeightProblem(OuterProblem):
 
     Args:
         network: A network with as many `conditions` as there are weights to tune.
-        weights: Loss weights.
+        weights: Loss weights, whose logarithms are optimised.
         pairs, objective, every, warmup: See `LossWeightProblem`.
         optimizer: `outer_adam(0.02)` by default.
 
@@ -72,7 +72,7 @@ class ConditionalLossWeightProblem(OuterProblem):
         self.needs = self.objective.needs
         given = int(getattr(network, "conditions", 0))
         if given != len(self.variables):
-            raise fail("conditions", given, f"{len(self.variables)}, as many as loss weights are tuned")
+            raise fail("conditions", given, f"{len(self.variables)}, as many as there are tuned loss weights")
         self._start = [float(v) for v in self.variables]
         self._spread: Any = 0.0
 
@@ -82,7 +82,7 @@ class ConditionalLossWeightProblem(OuterProblem):
         self.network.condition.assign(logs - tf.constant(self._start) + spread)
 
     def sample(self, seed: tf.Tensor) -> None:
-        """Sample the loss weights for which this step trains."""
+        """Sample the loss weights of this training step."""
         self.set_condition()
         self._spread = SPREAD * tf.random.stateless_normal([len(self.variables)], tf.add(seed, [2, 0]))
 

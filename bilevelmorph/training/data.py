@@ -1,4 +1,4 @@
-"""The pairs of a training run, from its configuration."""
+"""Opens the pairs of a training run from its configuration."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bilevelmorph.training.validation import Validation
 
 
 class TrainingData(NamedTuple):
-    """The pairs of a run.
+    """The data of a run.
 
     Attributes:
         pairs: Training pairs.
-        validation: Scores a network on validation pairs, if they have labels.
+        validation: Scoring on validation pairs, if they have labels.
         outer_pairs: Validation pairs as batches, for a bilevel run.
 
     >>> import tempfile
@@ -42,10 +42,10 @@ class TrainingData(NamedTuple):
 
 
 def open_data(config: TrainingConfig) -> TrainingData:
-    """The data that a configuration names.
+    """Open the data of a configuration.
 
     Raises:
-        InputError: They are missing, or lack what the run needs.
+        InputError: Data are missing, or lack annotations that the run needs.
     """
     add_reader(config.scans.reader)
     if config.scans.synthetic:
@@ -80,7 +80,7 @@ def open_data(config: TrainingConfig) -> TrainingData:
 
 
 def _atlas(path: Path) -> Subject:
-    """VoxelMorph keeps the label map of an atlas in the npz of its image, as `seg`."""
+    """The atlas as a subject; VoxelMorph stores its label map as `seg` in the npz of the image."""
     return Subject(path, path if holds(path, "seg") else None)
 
 
@@ -89,7 +89,7 @@ def _affixes(scans: ScanConfig) -> tuple[str, str, str, str]:
 
 
 def _label_values(config: TrainingConfig) -> list[int]:
-    """The label values that soft Dice uses, for the scans of a list."""
+    """The label values of soft Dice for scans given as a list."""
     if not config.extra_terms.dice_weight:
         return []
     if not config.scans.labels:
@@ -112,7 +112,7 @@ def _of_folder(folder: DecathlonDataset, config: TrainingConfig, options: dict[s
     supervised, needs = bool(config.extra_terms.dice_weight), _needs(config)
     scored = "moving_labels" in needs
     if (supervised or scored) and not values:
-        raise fail(str(folder.root), "no labels in dataset.json", "their values, which Dice needs")
+        raise fail(str(folder.root), "no labels in dataset.json", "label values, which Dice needs")
     source = PairDataset(subjects, folder.pairs("train"), **options, labels=values if supervised else ())
     if supervised:
         _need_labels(source.everyone)
@@ -147,7 +147,7 @@ def _needs(config: TrainingConfig) -> tuple[str, ...]:
 
 
 def _check_points(source: PairDataset, pairs: list[Pair]) -> None:
-    """Refuse landmarks of a pair that do not correspond line by line."""
+    """Reject pairs whose numbers of landmarks differ."""
     for pair in pairs:
         counts = [len(source.points(s)) for s in (pair.moving, pair.fixed)]
         if counts[0] != counts[1]:
@@ -156,7 +156,7 @@ def _check_points(source: PairDataset, pairs: list[Pair]) -> None:
 
 
 def _check_labels(source: PairDataset, subjects: list[Subject], values: list[int], what: str) -> None:
-    """Refuse labels of the objective that occur in none of the scans."""
+    """Reject labels of the objective that occur in none of the scans."""
     found: set[int] = set()
     for subject in subjects:
         found |= set(np.unique(source.labels(subject)).tolist())

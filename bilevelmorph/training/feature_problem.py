@@ -1,4 +1,4 @@
-"""Features as the outer problem of training."""
+"""The features of a network as an outer problem of training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PARTS = ("features", "network")
 
 
 class FeatureProblem(OuterProblem):
-    """Optimises the features of a network for an outer objective, by its direct derivative.
+    """Optimises the features of a network for an outer objective, by its direct gradient.
 
-    Outer pairs are augmented as training pairs are, because features, unlike a handful of
-    loss weights, can overfit forty pairs.
+    Outer pairs are augmented like training pairs, because features, unlike a handful of
+    loss weights, can overfit to a few dozen pairs.
 
     Args:
         network: Network whose features are optimised.
         pairs: Outer pairs, with the annotations that the objective needs.
         objective: Objective that the features are optimised for; Dice of warped labels by default.
         part: ``"features"``, which inner training then leaves unchanged, or ``"network"``:
-            the whole network, in turn with inner training.
-        optimizer: Like that of the network by default.
+            the whole network, alternating with inner training.
+        optimizer: Optimizer of the features; by default one like the network's.
         every, warmup: See `OuterProblem`.
 
     Reference: Liu et al., IJCAI 2020.
@@ -59,7 +59,9 @@ class FeatureProblem(OuterProblem):
         network.build()
         groups = network.variable_groups
         if part == "features" and len(groups) < 2:
-            raise fail("outer_features", type(network).__name__, "a network with features, as propagation")
+            raise fail(
+                "outer_features", type(network).__name__, "a network with features, such as propagation"
+            )
         variables = groups[0] if part == "features" else list(network.trainable_variables)
         super().__init__("features", variables, pairs, optimizer, every, warmup)
         self.objective = objective or DiceObjective()
@@ -71,9 +73,9 @@ class FeatureProblem(OuterProblem):
 
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
         trainer.prepare(step, batch)
-        # Landmarks would have to be mapped by the inverse.
+        # Not for landmarks, which would have to be mapped by the inverse.
         if not isinstance(self.objective, LandmarkObjective):
-            # With other random numbers than the training pair of this step.
+            # A seed different from that of the training pair in this step.
             outer = trainer.augmentation(outer, tf.stack([trainer.seed + 1, tf.cast(step, tf.int32)]))
         values = [v.value for v in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

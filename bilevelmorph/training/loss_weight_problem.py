@@ -1,4 +1,4 @@
-"""Loss weights as the outer problem of training."""
+"""Loss weights as an outer problem of training."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LossWeightProblem(OuterProblem):
         objective: Objective that the weights are tuned for; Dice of warped labels by default.
         method: How training is differentiated: a name of `bilevelmorph.registry.METHODS`,
             or a `HypergradientMethod`.
-        optimizer: `outer_adam(0.02)` by default. Another needs a small epsilon, because
-            the gradients may be 1e-7.
+        optimizer: `outer_adam(0.02)` by default. Other optimizers also need a small epsilon,
+            because gradients may be as small as 1e-7.
         every, warmup: See `OuterProblem`.
 
     Reference: Liu et al., TPAMI 2021.
@@ -70,7 +70,7 @@ class LossWeightProblem(OuterProblem):
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
         return hypergradient_step(self, trainer, step, batch, outer, self.objective)
 
-    # The names of version 0.1, so that logs of resumed runs stay consistent.
+    # The column names of version 0.1, so that logs of resumed runs stay consistent.
 
     @property
     def loss_column(self) -> str:
@@ -91,7 +91,7 @@ class LossWeightProblem(OuterProblem):
 def hypergradient_step(
     problem: OuterProblem, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch, objective: Any
 ) -> dict[str, tf.Tensor]:
-    """One step along the hypergradient of an objective, by the problem's method.
+    """Take one step along the hypergradient of an objective, computed by the problem's method.
 
     Args:
         problem: Problem whose variables are updated.

@@ -16,8 +16,8 @@ class LossWeights(Mapping[str, tf.Tensor]):
 
     Args:
         start: Initial values.
-        frozen: Names of weights that stay fixed. Adam ignores the scale of an
-            objective, so one of them should.
+        frozen: Names of weights that stay fixed. At least one should, because Adam is
+            invariant to the scale of the objective.
 
     >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
     >>> len(weights.variables), round(float(weights["regularity"]), 6)

@@ -10,9 +10,9 @@ import tensorflow as tf
 class MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's strategy for several machines, adapted to the `fit` of Keras 3.
 
-    Keras 3 hands `reduce` whole batches and scalars to be averaged along their
-    first axis, which TensorFlow's own class refuses (keras issue 20585). Create one before
-    anything else is computed, on every machine, each with its `TF_CONFIG`.
+    Keras 3 passes whole batches and scalars to `reduce`, to be averaged along their
+    first axis, which TensorFlow's own class rejects (keras issue 20585). Create the
+    strategy on every machine, each with its `TF_CONFIG`, before any other computation.
 
     Args:
         **kwargs: Arguments of `tf.distribute.MultiWorkerMirroredStrategy`.

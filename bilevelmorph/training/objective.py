@@ -1,4 +1,4 @@
-"""The objective that a trainer minimises over the weights of a network."""
+"""The interface of training objectives."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Objective(Protocol):
     """Named terms of a batch and their weighted sum, such as `bilevelmorph.losses.energy.Energy`.
 
     Attributes:
-        variables: Trained along with the network; most objectives have none.
-        state_variables: Variables that a checkpoint has to hold.
+        variables: Variables trained together with the network; most objectives have none.
+        state_variables: Variables that a checkpoint must contain.
 
     >>> class MeanIntensity:
     ...     variables = state_variables = ()
@@ -36,7 +36,7 @@ class Objective(Protocol):
     def evaluate(
         self, network: RegistrationNetwork, batch: Mapping[str, tf.Tensor], training: bool = True
     ) -> dict[str, tf.Tensor]:
-        """Every term of a batch, unweighted: scalars by name."""
+        """Compute the unweighted terms of a batch, scalars by name."""
         ...
 
     def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -19,7 +19,7 @@ FOLDING_WEIGHT = 10.0
 
 
 class OuterObjective(ABC):
-    """A criterion on outer pairs, smaller is better; it must not contain the weights that it tunes.
+    """A criterion on outer pairs, smaller is better; it must not depend directly on the tuned weights.
 
     Subclasses define `__call__`, and `needs` if they use more than the images.
 
@@ -31,17 +31,17 @@ class OuterObjective(ABC):
     0.0
     """
 
-    # Entries of a batch beside the images.
+    # Entries of a batch needed besides the images.
     needs: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, deformation: Deformation, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The criterion for a batch.
+        """Compute the criterion for a batch.
 
         Args:
             deformation: Output of the network for this batch.
-            batch: ``moving`` and ``fixed``, ``[B, *S, C]``, and `needs`: one-hot label
-                maps ``[B, *S, K]``, or landmarks in voxels ``[B, P, N]``.
+            batch: ``moving`` and ``fixed``, ``[B, *S, C]``, and the entries in `needs`:
+                one-hot label maps ``[B, *S, K]``, or landmarks in voxels ``[B, P, N]``.
 
         Returns:
             Scalar.
@@ -52,8 +52,8 @@ class DiceObjective(OuterObjective):
     """Soft Dice of warped label maps.
 
     Args:
-        guarded: Add a penalty on folding, of constant weight, and take squares below
-            the line, see `SoftDice`.
+        guarded: Add a folding penalty of constant weight and use squares in the
+            denominator, see `SoftDice`.
 
     >>> blob = tf.cast(tf.reshape(tf.range(16) > 7, [1, 4, 4, 1]), tf.float32)
     >>> batch = {"moving": blob, "fixed": blob, "moving_labels": blob, "fixed_labels": blob}
@@ -75,7 +75,7 @@ class DiceObjective(OuterObjective):
 
 
 class LandmarkObjective(OuterObjective):
-    """Mean distance of landmarks, in voxels.
+    """Mean distance between corresponding landmarks, in voxels.
 
     >>> batch = {"fixed": tf.zeros([1, 8, 8, 1])}
     >>> batch |= {"moving_points": tf.constant([[[3.0, 4.0]]]), "fixed_points": tf.constant([[[2.0, 3.0]]])}
@@ -91,7 +91,7 @@ class LandmarkObjective(OuterObjective):
 
 
 class LabelFreeObjective(OuterObjective):
-    """Local correlation and a penalty on folding, both with constant weights; needs no annotation.
+    """Local normalised cross-correlation and a folding penalty with constant weights; no annotations.
 
     Args:
         window: Window width of the correlation, voxels.
@@ -112,9 +112,9 @@ class LabelFreeObjective(OuterObjective):
 
 
 class WeightedObjective(OuterObjective):
-    """The training objective itself, weights included, as in the papers' code.
+    """The training objective itself, including its weights, as in the papers' code.
 
-    With it the weights drift, all at one speed, instead of being tuned; it is here to show that.
+    Included for comparison only: with it, all weights drift at the same rate instead of being tuned.
 
     Args:
         energy: The training objective.
@@ -135,7 +135,7 @@ class WeightedObjective(OuterObjective):
 
 
 def landmark_distance(displacement: tf.Tensor, moving: tf.Tensor, fixed: tf.Tensor) -> tf.Tensor:
-    """Mean distance between where fixed points are sent and their moving partners.
+    """Mean distance between the mapped fixed landmarks and their moving counterparts.
 
     Args:
         displacement: ``[B, *S, N]`` voxels.
@@ -149,7 +149,7 @@ def landmark_distance(displacement: tf.Tensor, moving: tf.Tensor, fixed: tf.Tens
     0.0
     """
     n = fixed.shape[-1]
-    # One row of points as an image of positions: warping the field there reads it at the points.
+    # The points form an image of one row, so that warping the field by `at - offset` samples it at them.
     ones = [1] * (n - 1)
     at = tf.reshape(fixed, [tf.shape(fixed)[0], *ones, tf.shape(fixed)[1], n])
     mesh = tf.cast(tf.range(tf.shape(fixed)[1]), at.dtype)
@@ -157,6 +157,6 @@ def landmark_distance(displacement: tf.Tensor, moving: tf.Tensor, fixed: tf.Tens
     sent = at + warp(displacement, at - offset)
     partner = tf.reshape(moving, tf.shape(at))
     squared = tf.reduce_sum(tf.square(sent - partner), -1)
-    # The square root has no slope at zero.
+    # The square root has no finite derivative at zero.
     safe = tf.where(squared > 0, squared, tf.ones_like(squared))
     return tf.reduce_mean(tf.where(squared > 0, tf.sqrt(safe), tf.zeros_like(squared)))

@@ -1,4 +1,4 @@
-"""Problems above the training of a network: what they move, by which pairs, and when."""
+"""The base class of outer problems, which are solved while a network is trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Batch = Mapping[str, tf.Tensor]
 
 
 def outer_adam(rate: Any) -> keras.optimizers.Adam:
-    """Adam for loss weights, whose gradients may be smaller than the epsilon that Keras adds to their scale.
+    """Build Adam for loss weights, whose gradients may be smaller than Keras's default epsilon.
 
     >>> outer_adam(0.02).epsilon
     1e-12
@@ -29,19 +29,19 @@ def outer_adam(rate: Any) -> keras.optimizers.Adam:
 
 
 class OuterProblem(ABC):
-    """Variables that a `Trainer` moves on pairs of their own, in turn with the network's weights.
+    """Variables that a `Trainer` optimises on separate pairs, alternating with the network's weights.
 
-    Subclasses define `step`; the other methods have defaults for problems that do
-    not touch the inner training.
+    Subclasses define `step`; the defaults of the other methods suit problems that do
+    not change the inner training.
 
     Args:
         name: Name of the problem, for logs.
-        variables: The variables that it optimises.
-        pairs: The pairs of its objective, which the network is never trained on.
+        variables: Variables to optimise.
+        pairs: Pairs of the outer objective, which are not used to train the network.
         optimizer: Optimizer of the variables; None for one like the network's.
-        every: Training steps for each step of this problem.
-        warmup: Training steps before its first.
-        names: Names of the variables, for logs; their numbers by default.
+        every: Number of training steps per step of this problem.
+        warmup: Number of training steps before the problem starts.
+        names: Names of the variables, for logs; their indices by default.
 
     >>> class Shrink(OuterProblem):
     ...     def step(self, trainer, step, batch, outer):
@@ -54,7 +54,7 @@ class OuterProblem(ABC):
 
     # How inner training is differentiated; None if the problem does not need it.
     method: HypergradientMethod | None = None
-    # Entries of its batches beside the images.
+    # Entries of its batches needed besides the images.
     needs: tuple[str, ...] = ()
 
     def __init__(
@@ -87,28 +87,28 @@ class OuterProblem(ABC):
 
     @abstractmethod
     def step(self, trainer: Trainer, step: tf.Tensor, batch: Batch, outer: Batch) -> dict[str, tf.Tensor]:
-        """One step, as part of a graph.
+        """Take one step; called inside a `tf.function`.
 
         Args:
             trainer: Trainer of the network.
-            step: Number of the last training step, ``[]``.
+            step: Index of the last training step, scalar.
             batch: Batch of that training step.
             outer: Batch of this problem's own pairs.
 
         Returns:
-            Scalars to be logged, ``upper`` (the outer loss) and ``status`` among them.
+            Scalars to log, including ``upper`` (the outer loss) and ``status``.
         """
 
     # How inner training depends on the problem.
 
     def sample(self, seed: tf.Tensor) -> None:  # noqa: B027  (most problems sample nothing)
-        """Sample the random state of the network for a step, from the step's seed ``[2]`` alone."""
+        """Sample the random state of the network for a step, using only the step's seed ``[2]``."""
 
     def enter_inner(self) -> None:  # noqa: B027
-        """Set the state of the network while its own loss is evaluated."""
+        """Set the network's state before the inner loss is evaluated."""
 
     def reweight(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The terms of the inner objective, with additional weights."""
+        """Multiply the terms of the inner objective by additional weights."""
         return terms
 
     @property
@@ -117,7 +117,7 @@ class OuterProblem(ABC):
         return []
 
     def finish(self) -> None:  # noqa: B027
-        """Decide what was sampled at random, after the last step."""
+        """Replace the random state of the network by the final decisions, after the last step."""
 
     # Schedule and bookkeeping.
 
@@ -126,39 +126,39 @@ class OuterProblem(ABC):
         return step >= self.warmup and (step - self.warmup) % self.every == self.every - 1
 
     def turn(self, step: int) -> int:
-        """Number of its steps before this training step."""
+        """Number of steps that the problem has taken before this training step."""
         return (step - self.warmup) // self.every
 
     @property
     def state_variables(self) -> list[Any]:
-        """Variables of the problem that a checkpoint has to hold."""
+        """Variables of the problem that a checkpoint must contain."""
         kept = self.method.variables if self.method else ()
         return [*self.optimizer.variables, *self.variables, *kept]
 
     @property
     def loss_column(self) -> str:
-        """Column of its loss in a log."""
+        """Log column of the outer loss."""
         return self.name
 
     @property
     def skipped_column(self) -> str:
-        """Column of the share of its steps that were skipped."""
+        """Log column of the fraction of skipped steps."""
         return f"{self.name}_skipped"
 
     def values(self) -> dict[str, float]:
-        """Values of the problem for the log at the end of an epoch."""
+        """Values to log at the end of an epoch."""
         return {}
 
     def record(self, row: dict[str, float]) -> None:
-        """Keep a row of the problem's trajectory."""
+        """Append a row to the problem's trajectory."""
         self.trajectory.append(row)
 
     def suspect(self) -> str | None:
-        """Name of a value that is no longer finite, if any."""
+        """Name of a variable that is no longer finite, if any."""
         return None
 
     def named(self, values: Sequence[tf.Tensor]) -> list[tuple[str, tf.Tensor]]:
-        """A value for each variable, with the variable's name."""
+        """Pair each value with the name of its variable."""
         return list(zip(self.names, values, strict=True))
 
     def update(
@@ -172,7 +172,7 @@ class OuterProblem(ABC):
         touched = [v.value for v in (*self.optimizer.variables, *self.variables)]
         kept = [tf.identity(v) for v in touched]
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
-        # Adam would still move with a zero gradient, so the values are put back.
+        # Adam would still move with a zero gradient, so the old values are restored.
         for variable, before in zip(touched, kept, strict=True):
             variable.assign(tf.where(status == 0, variable, before))
         slopes = {f"slope_{n}": tf.norm(g) if g.shape.rank else g for n, g in self.named(gradients)}

@@ -1,4 +1,4 @@
-"""The source of a trainer's pairs."""
+"""The interface through which a trainer obtains its pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class PairProvider(Protocol):
-    """Batches of pairs by the number of the training step; see `bilevelmorph.datasets.pair_dataset`.
+    """Provides batches of pairs by training step; see `bilevelmorph.datasets.pair_dataset`.
 
     >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": [0, 1, 2], "fixed": [3, 4, 5]})
     >>> provider = as_provider(pairs)
@@ -17,12 +17,12 @@ class PairProvider(Protocol):
     """
 
     def dataset(self, start: int, stop: int, batch_size: int) -> tf.data.Dataset:
-        """Pairs of ``(step, batch)`` for steps start..stop-1."""
+        """Return a dataset of ``(step, batch)`` for steps start..stop-1."""
         ...
 
 
 class _RepeatedBatches:
-    """A dataset of batches: step k sees batch k of its endless repetition."""
+    """Repeats a dataset of batches endlessly; step k uses batch k."""
 
     def __init__(self, batches: tf.data.Dataset) -> None:
         self.batches = batches.repeat()
@@ -32,5 +32,5 @@ class _RepeatedBatches:
 
 
 def as_provider(pairs: PairProvider | tf.data.Dataset) -> PairProvider:
-    """A dataset of batches as a provider; a provider as it is."""
+    """Wrap a dataset of batches as a provider; return a provider unchanged."""
     return _RepeatedBatches(pairs) if isinstance(pairs, tf.data.Dataset) else pairs

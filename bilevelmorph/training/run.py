@@ -1,4 +1,4 @@
-"""A training run from its configuration: data, network, objective, checkpoints."""
+"""Runs training from a configuration: data, network, objective, checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(
 
     Args:
         config: Configuration of the run; the defaults if None.
-        quiet: No progress bars.
+        quiet: Suppress messages and progress bars.
         options: Values that override the configuration, named as the flags of `bilevelmorph train`:
             ``train(data="scans", network="propagation", image_loss="ncc")``. Components may
             also be given as classes or functions.
@@ -39,7 +39,7 @@ def train(
         The trained network.
 
     Raises:
-        InputError: Data or values that cannot be used, or a run that diverged.
+        InputError: Data or options are unusable, or the training diverged.
     """
     config = (config or TrainingConfig()).with_(**options)
     check(config)
@@ -53,12 +53,12 @@ def train(
 
 
 class Prepared(NamedTuple):
-    """The start of a run.
+    """Network and objective at the start of a run.
 
     Attributes:
         network: Network with its initial weights.
         energy: The objective.
-        start: The file of these weights.
+        start: File of these weights, if any.
         initial_epoch: Epochs already done.
 
     >>> import tempfile
@@ -77,7 +77,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(config: TrainingConfig, pairs: Any) -> Prepared:
-    """Make the folder, the network and the objective of a run on these pairs."""
+    """Create the folder, the network and the objective of a run on these pairs."""
     folder = Path(config.output.model_dir)
     start, initial_epoch = starting_point(config, folder)
     network, energy = build_network(config, pairs.shape, pairs.channels), make_energy(config)
@@ -86,7 +86,7 @@ def prepare(config: TrainingConfig, pairs: Any) -> Prepared:
     network.build()
     if start is not None:
         load_weights(network, start)
-    # Instance optimisation uses this; only synthetic pairs have known positions.
+    # For instance optimisation: unlike synthetic pairs, real ones have no known positions.
     network.objective = energy.get_config() | ({"similarity": "mind"} if config.scans.synthetic else {})
     return Prepared(network, energy, start, initial_epoch)
 
@@ -98,7 +98,7 @@ def fit(
     pairs: Any,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train from the present epoch to the last one."""
+    """Train from the initial epoch to the last one."""
     if run.start is not None and run.initial_epoch:
         restore_state(run.start, trainer.state_variables)
     config.save(Path(config.output.model_dir) / "config.json")
@@ -118,14 +118,14 @@ def fit(
 def _advice(config: TrainingConfig) -> str:
     folder = config.output.model_dir
     if newest_checkpoint(Path(folder)):
-        good = f"the last checkpoint in {folder} is good, go on from it"
+        good = f"the last checkpoint in {folder} is still good, resume from it"
     else:
-        good = "begin again"
+        good = "start again"
     return f"{good} with a lower {argument('lr')} than {config.optimization.lr:g}"
 
 
 def starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, int]:
-    """The weights that a run starts from, and the epochs already done."""
+    """Find the weights file that a run starts from, and the number of epochs already done."""
     schedule = config.schedule
     if schedule.resume:
         found = newest_checkpoint(folder)

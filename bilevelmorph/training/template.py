@@ -1,4 +1,4 @@
-"""Template construction, from its configuration."""
+"""Runs template construction from a configuration."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class _TemplateWriter(keras.callbacks.Callback):
 
 
 def write_template(path: Path, template: np.ndarray, affine: np.ndarray) -> None:
-    """Write ``[*S, 1]`` as an image."""
+    """Write a template ``[*S, 1]`` as an image."""
     save_volume(path, Volume(np.ascontiguousarray(template[..., 0], np.float32), affine))
 
 
 def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
-    """Learn a template and write it, and the network, to the run's folder.
+    """Learn a template together with its network.
 
-    Writes ``init_template.nii.gz``, ``template.nii.gz``, and all that `train` writes.
+    Writes ``init_template.nii.gz``, ``template.nii.gz`` and the files of `train` to the run's folder.
 
     Args:
         config: Configuration of the run.
-        quiet: No progress bars.
+        quiet: Suppress messages and progress bars.
 
     Returns:
-        ``[*S, 1]``.
+        The template, ``[*S, 1]``.
 
     Raises:
-        InputError: Data or values that cannot be used, or a run that diverged.
+        InputError: Data or options are unusable, or the training diverged.
     """
     training = config.training
     check(training)
@@ -77,7 +77,7 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
 
 
 def _check_template(config: TemplateConfig) -> None:
-    """Refuse options that template construction cannot use."""
+    """Reject options that template construction does not support."""
     scans = config.scans
     for name, given in (
         ("synthetic", scans.synthetic),
@@ -85,13 +85,13 @@ def _check_template(config: TemplateConfig) -> None:
         ("atlas", scans.atlas),
     ):
         if given:
-            raise fail(name, "a value", "a template of a list of scans of one channel, without it")
+            raise fail(name, "a value", "no value; a template is built from a list of scans with one channel")
     if config.schedule.alternate:
         raise fail("alternate", config.schedule.alternate, "0 for a template")
     plain = ObjectiveConfig()
     for name in ("stage_weights", "folding_weight", "loss_weights"):
         if getattr(config.objective, name) != getattr(plain, name):
-            raise fail(name, "a value", "a template's objective, which has no such term")
+            raise fail(name, "a value", "no value; the objective of a template has no such term")
 
 
 def first_template(pairs: PairDataset, path: str | None) -> np.ndarray:

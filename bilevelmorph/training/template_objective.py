@@ -1,4 +1,4 @@
-"""The objective of learning a template together with the network that registers it."""
+"""The objective that trains a template together with the network that registers it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.warping import warp
 
-# Adam moves every voxel by its learning rate, but a template has farther to go than a kernel.
+# Adam moves every variable by about the learning rate, but voxels of a template must change more than
+# network weights.
 GAIN = 10.0
 # Time constant of the running mean of the displacement, in scans.
 MEMORY = 100.0
 
 
 class TemplateObjective:
-    """A template: the image from which all scans are reached with the least deformation, zero on average.
+    """Objective of a template that matches all scans after small deformations with zero mean.
 
-    The template is the moving image; scans are the fixed ones of each batch.
+    The template is the moving image; the scans are the fixed images of each batch.
 
     Args:
         energy: Weighted similarity and regularisation.
-        start: ``[*S, C]``, such as the mean of the scans.
-        image_weight: Share of the similarity between the warped template and the scan; the
-            rest compares the scan, warped back, with the template.
-        mean_weight: Weight of the squared mean displacement over the last hundred scans.
+        start: Initial template, ``[*S, C]``, such as the mean of the scans.
+        image_weight: Weight, from 0 to 1, of the similarity between the warped template and the
+            scan; the remainder weights that between the inversely warped scan and the template.
+        mean_weight: Weight of the squared running mean of the displacement.
 
     Reference: Dalca et al., Learning conditional deformable templates, NeurIPS 2019.
 
@@ -90,12 +91,12 @@ class TemplateObjective:
         return terms
 
     def total(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The weighted sum."""
+        """The weighted sum of the terms."""
         own = {name: value for name, value in terms.items() if name != "mean"}
         return self.energy.total(own) + self.mean_weight * terms["mean"]
 
     def _remembered(self, displacement: tf.Tensor) -> tf.Tensor:
-        """Update and return the running mean of the displacement."""
+        """Update and return the running mean of the displacement, ``[1, *S, N]``."""
         share = tf.cast(tf.shape(displacement)[0], tf.float32) / MEMORY
         now = tf.reduce_mean(displacement, 0, keepdims=True)
         mean = (1 - share) * self._mean.value + share * now

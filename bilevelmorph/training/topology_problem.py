@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class TopologyProblem(OuterProblem):
-    """Opens and closes the gates of a supernet: inputs of cells, stages, repetitions.
+    """Optimises the gates of a supernet: inputs of cells, stages, repetitions.
 
-    Every training step samples the gates by their probabilities. A step of this problem
-    compares one gate open and closed on pairs of its own, with all others as sampled; the
-    difference is the exact derivative with respect to its probability.
+    Every training step samples the gates from their probabilities. A step of this problem
+    compares the loss with one gate open and closed, on pairs of its own and with all other
+    gates as sampled; the difference is the exact derivative with respect to its probability.
 
     Args:
-        network: A supernet, in which something is searched.
-        loss: The objective, with the weights that it has in training.
+        network: Supernet.
+        loss: Training objective with its present loss weights.
         pairs: Pairs that the network is not trained on.
         rate: Learning rate of the gates' logits.
         cost: Cost of the architecture, added to the objective.
@@ -42,7 +42,7 @@ class TopologyProblem(OuterProblem):
     >>> problem.sample(tf.constant([0, 1]))
     >>> sorted(set(float(x) for gate in network.gates for x in gate())) in ([1.0], [0.0, 1.0])
     True
-    >>> problem.finish()  # as the genotype has them
+    >>> problem.finish()  # gates as in the genotype
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TopologyProblem(OuterProblem):
     ) -> None:
         need_supernet(network)
         network.build()
-        # No momentum, so that a gate that is not compared stays unchanged.
+        # No momentum, so that gates without a gradient in a step do not move.
         optimizer = keras.optimizers.RMSprop(rate, rho=0.95)
         super().__init__("topology", [g.logits for g in network.gates], pairs, optimizer, every, warmup)
         self.network, self.loss, self.cost = network, loss, cost or ArchitectureCost(network)
@@ -84,7 +84,7 @@ class TopologyProblem(OuterProblem):
         values = [v.value for v in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            # One gate stands for all of them, where costs are those of all.
+            # The cost penalty covers all gates, so the difference of one gate is scaled by their number.
             chance = tf.reduce_sum(which * _probabilities(values))
             total = sampled.shape[0] * chance * tf.stop_gradient(with_it - without)
             total = total + self.cost.penalty() if self.cost.weight else total

@@ -28,18 +28,18 @@ Batch = Mapping[str, tf.Tensor]
 
 
 class Trainer:
-    """A gradient-tape loop over seeded pairs, with Keras's `compile`, `fit` and callbacks.
+    """A custom training loop over seeded pairs, with `compile`, `fit` and callbacks as in Keras.
 
     Plain, bilevel and triple-level training differ only in the outer problems that the
-    trainer is given: none; loss weights or features; architecture as well. Step k sees
-    the same pair and the same augmentation whatever happened before it, so a run that
-    is stopped and resumed ends with the same bits.
+    trainer is given: none; loss weights or features; architecture as well. The pair and
+    the augmentation of step k depend only on k and the seed, so a run that is stopped and
+    resumed gives bitwise the same result.
 
     Args:
         network: The network to train.
         loss: The training objective, such as an `Energy`.
         problems: Outer problems, each with its variables, pairs, method and schedule.
-        augmentation: Applied to real pairs in the step.
+        augmentation: Augmentation of real pairs (synthetic pairs are not augmented).
         seed: Random seed of augmentation and random layers.
 
     >>> from bilevelmorph.losses.energy import Energy
@@ -73,14 +73,14 @@ class Trainer:
         """Set the optimiser and compile the training steps.
 
         Args:
-            optimizer: A Keras optimizer; Adam where an outer problem differentiates
+            optimizer: A Keras optimizer; must be Adam if an outer problem differentiates
                 through its steps. If it keeps a moving average of the weights
-                (`use_ema`), the network holds this average whenever no step is taken,
-                that is in callbacks at the end of an epoch and after `fit`, and outer
-                problems are solved at it.
+                (`use_ema`), the network holds this average between epochs, that is
+                in callbacks at the end of an epoch and after `fit`, and outer
+                problems are evaluated with it.
             alternate: Train the features for this many steps, then the deformation for
                 as many, each with an optimizer like this one; 0 trains both at once.
-            xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
+            xla: Which functions XLA compiles, see `bilevelmorph.devices.using_xla`.
 
         Returns:
             The trainer itself.
@@ -91,7 +91,9 @@ class Trainer:
         self.variables = [*trained, *self.loss.variables]
         groups = self.network.variable_groups if alternate else [self.variables]
         if alternate and len(groups) < 2:
-            raise fail("alternate", type(self.network).__name__, "a network with features, as propagation")
+            raise fail(
+                "alternate", type(self.network).__name__, "a network with features, such as propagation"
+            )
         self.optimizer = optimizer
         # A configuration, not the optimizer itself, because each needs moments of its own.
         config = optimizer.get_config()
@@ -114,23 +116,23 @@ class Trainer:
         callbacks: Iterable[keras.callbacks.Callback] = (),
         initial_epoch: int = 0,
     ) -> keras.callbacks.History:
-        """Train.
+        """Train the network and solve the outer problems.
 
         Args:
             pairs: A `PairProvider`, or a dataset of batches ``{"moving": [B, *S, C],
                 "fixed": ...}``, which is repeated as often as needed.
-            epochs: Number of the last epoch.
+            epochs: Total number of epochs, including those already done.
             steps_per_epoch: Training steps per epoch.
-            batch_size: Pairs per step; a dataset has its own.
-            callbacks: Keras callbacks; `stop_training` of the network is respected.
+            batch_size: Pairs per step; ignored for a dataset of batches.
+            callbacks: Keras callbacks; setting `stop_training` of the network ends training.
             initial_epoch: Epochs already done.
 
         Returns:
-            Keras's history: for each epoch the means of the loss and of every term,
-            unweighted, the values of the outer problems, and the seconds taken.
+            Keras's history: for each epoch the means of the loss and of all unweighted
+            terms, the values of the outer problems, and the time in seconds.
 
         Raises:
-            DivergenceError: Names the term or the variable that is no longer finite.
+            DivergenceError: A term or a variable is no longer finite; the message names it.
         """
         self._check_compiled()
         calls = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=self.network)
@@ -175,7 +177,7 @@ class Trainer:
 
     @staticmethod
     def _outer_batches(problem: OuterProblem, first: int, steps: int, batch_size: int) -> Iterator[Any]:
-        """The batches of a problem's steps in an epoch, which it numbers itself."""
+        """The batches for a problem's steps in an epoch, numbered by the problem's own steps."""
         turns = [k for k in range(first, first + steps) if problem.is_due(k)]
         if not turns:
             return iter(())
@@ -187,7 +189,7 @@ class Trainer:
     ) -> dict[str, float]:
         missing = [name for name in problem.needs if name not in outer]
         if missing:
-            raise fail("outer_loss", f"pairs without {missing[0]}", "pairs that have them")
+            raise fail("outer_loss", f"pairs without {missing[0]}", "pairs with these entries")
         values = {k: float(v) for k, v in self.outer_steps[problem.name](step, batch, outer).items()}
         status = int(values.pop("status"))
         if not np.isfinite(values["upper"]):
@@ -197,13 +199,15 @@ class Trainer:
         return {problem.loss_column: values["upper"], problem.skipped_column: skipped}
 
     def values(self) -> dict[str, float]:
-        """Values of the outer problems for the log: loss weights, entropy."""
+        """Values of the outer problems to log, such as loss weights and entropy."""
         return {k: v for problem in self.problems for k, v in problem.values().items()}
 
     def seconds_per_step(
         self, pairs: PairProvider | tf.data.Dataset, batch_size: int = 1, rounds: int = 3
     ) -> float:
-        """Time of a training step, including its share of the outer problems; all variables are restored.
+        """Measure the time of a training step, including its share of the outer problems.
+
+        All variables are restored afterwards.
 
         Args:
             pairs, batch_size: As in `fit`.
@@ -213,7 +217,7 @@ class Trainer:
             Seconds.
         """
         self._check_compiled()
-        # Some variables are among both; assigning them twice does no harm.
+        # Some variables are in both lists; assigning them twice does no harm.
         touched = [*self.network.weights, *self.state_variables]
         kept = [np.array(v) for v in touched]
         step, batch = next(iter(as_provider(pairs).dataset(0, 1, batch_size)))
@@ -233,7 +237,7 @@ class Trainer:
             variable.assign(value)
         return total
 
-    # The parts of a step, which outer problems use as well.
+    # Parts of a training step, also used by outer problems.
 
     def _train_step(self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: Batch) -> Tensors:
         """One update of these variables."""
@@ -241,18 +245,18 @@ class Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             loss, terms = self.objective(batch)
-        # Keras averages variables in order, and loses count where a gradient is missing.
+        # If a gradient is missing, Keras assigns the moving averages to the wrong variables.
         gradients = tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero")
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **terms}
 
     def prepare(self, step: tf.Tensor, batch: Batch) -> Tensors:
-        """Augment real pairs and sample the random state of this step, both from its number alone."""
+        """Sample the random state of this step and augment real pairs, both determined by its index."""
         seed = self.sample(step)
         return dict(batch) if "moving_target" in batch else self.augmentation(batch, seed)
 
     def sample(self, step: tf.Tensor) -> tf.Tensor:
-        """Set the seeds of the network's random layers from the step's number; returns the seed, ``[2]``."""
+        """Set the random state of network and outer problems from the step index; return the seed ``[2]``."""
         seed = tf.stack([self.seed, tf.cast(step, tf.int32)])
         for generator in self.network.seed_generators:
             generator.state.assign(tf.cast(seed, generator.state.dtype))
@@ -261,7 +265,7 @@ class Trainer:
         return seed
 
     def objective(self, batch: Batch) -> tuple[tf.Tensor, Tensors]:
-        """The weighted sum and its terms for a batch."""
+        """The weighted sum of the terms for a batch, and the unweighted terms."""
         for problem in self.problems:
             problem.enter_inner()
         terms = weighted = self.loss.evaluate(self.network, batch, training=True)
@@ -275,13 +279,13 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within the block the network holds the moving averages of its weights, if there are any."""
+        """Let the network hold the moving averages of its weights, if any, within the block."""
         self._exchange_averages(self._optimizers)
         yield
         self._exchange_averages(self._optimizers)
 
     def _exchange_averages(self, optimizers: Sequence[Any]) -> None:
-        """Exchange the weights and their moving averages in these optimizers; twice changes nothing."""
+        """Swap the weights with their moving averages in these optimizers; a second call undoes the first."""
         for one, group in self._parts:
             if one in optimizers and one.use_ema:
                 for weight, average in zip(group, one._model_variables_moving_average, strict=True):
@@ -295,16 +299,16 @@ class Trainer:
 
     @property
     def state_variables(self) -> list[Any]:
-        """Variables that a checkpoint has to hold besides the network's weights."""
+        """Variables that a checkpoint must contain besides the network's weights."""
         inner = [v for one in self._optimizers for v in one.variables]
         outer = [v for problem in self.problems for v in problem.state_variables]
         return [*inner, *outer, *self.loss.state_variables]
 
     def checked(self, terms: Tensors, step: int, epoch: int) -> dict[str, float]:
-        """The terms as numbers.
+        """Convert the terms to numbers.
 
         Raises:
-            DivergenceError: One is not finite.
+            DivergenceError: A term is not finite.
         """
         numbers = {k: float(v) for k, v in terms.items()}
         bad = [k for k, v in numbers.items() if not np.isfinite(v)]

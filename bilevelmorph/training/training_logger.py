@@ -12,7 +12,7 @@ from bilevelmorph.io.csv import read_rows, write_csv
 class TrainingLogger:
     """One row per epoch in `log.csv`, with the same values in TensorBoard.
 
-    Rows of epochs that are about to be run again, after a resume, are dropped.
+    When a run is resumed, rows of epochs after `initial_epoch` are dropped.
 
     Args:
         folder: Folder of the run.
@@ -37,7 +37,7 @@ class TrainingLogger:
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def write_trajectory(self, rows: list[dict[str, float]]) -> None:
-        """Write `weights.csv`, one row per outer step: the rows of an earlier part of the run, then `rows`.
+        """Write `weights.csv`, one row per outer step: earlier rows of a resumed run, then `rows`.
 
         New rows go to TensorBoard too.
         """
@@ -55,7 +55,7 @@ class TrainingLogger:
         self._shown = len(rows)
 
     def write(self, epoch: int, values: dict[str, float]) -> None:
-        """Add a row; the file is replaced atomically."""
+        """Add the row of an epoch; the file is replaced atomically."""
         self.rows.append({"epoch": epoch, **values})
         write_csv(self.path, [{**r, "epoch": int(r["epoch"])} for r in self.rows])
         with self.writer.as_default():

@@ -16,7 +16,7 @@ from bilevelmorph.ops.warping import warp
 
 
 class Validation:
-    """Registers a fixed list of pairs with labels and scores it.
+    """Registers a fixed list of pairs with label maps and scores the results.
 
     Args:
         source: Dataset that prepares the scans as in training.
@@ -39,7 +39,7 @@ class Validation:
         self.source, self.pairs, self.labels = source, list(pairs), labels
 
     def __call__(self, network: RegistrationNetwork) -> dict[str, float]:
-        """Mean Dice (labels warped with nearest neighbour) and mean folding in percent."""
+        """Compute mean Dice (labels warped with nearest neighbour) and mean folding in percent."""
         predict = tf.function(lambda m, f: network([m, f], training=False)["displacement"])
         scores, folds = [], []
         for pair in self.pairs:

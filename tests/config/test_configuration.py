@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bilevelmorph.cli.main import COMMANDS, command_module
-from bilevelmorph.cli.parsing import RENAMED, parse
+from bilevelmorph.cli.parsing import FORMER_FLAGS, parse
 from bilevelmorph.config import SearchConfig, TemplateConfig, TrainingConfig
 from bilevelmorph.config.codec import from_dict, to_dict
 from bilevelmorph.config.flags import flags_of, leaves
@@ -78,7 +78,7 @@ def test_a_configuration_of_version_0_1(tmp_path):
     assert config.objective.lambda_weight == 2.0
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+@pytest.mark.parametrize(("old", "new"), FORMER_FLAGS.items())
 def test_former_flags_are_understood(old, new, capsys):
     values = {
         "--upper": "dice",
