@@ -43,8 +43,7 @@ def budgeted_oracle(
 
         def reload(self) -> None:
             super().reload()
-            # If the process is killed between writing the two files of a new trial, the trial is on disk but not
-            # in the oracle's list.
+            # A process killed between the two files of a new trial leaves it on disk but not in this list.
             for name, trial in self.trials.items():
                 if trial.status == "RUNNING" and name not in self._retry_queue:
                     self._retry_queue.append(name)

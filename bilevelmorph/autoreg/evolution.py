@@ -116,7 +116,7 @@ def propose(
     """
     moved = [name for name in found.weights if found.weights[name] != given[name]]
     first = [(found.genotype, found.weights), (start(config), given), (found.genotype, given)]
-    # If the loss weights have not moved, the third would equal the first.
+    # If the loss weights have not changed, the third would equal the first.
     number, count = len(tried), len(first) if moved else 2
     if number < count:
         return FIRST[number], first[number][0], dict(first[number][1])
@@ -137,7 +137,7 @@ def propose(
 
 
 def mutate(best: float, tried: Sequence[float], random: np.random.Generator) -> float:
-    """Sample the next value of a loss weight: beyond the best if that is an extreme of all tried, else near it.
+    """Sample a new loss weight: beyond the best if that is an extreme of those tried, otherwise near it.
 
     Args:
         best: The best value so far.

@@ -53,7 +53,7 @@ class SearchResult(NamedTuple):
 
 
 def search(config: SearchConfig | None = None, quiet: bool = False, **options: object) -> SearchResult | None:
-    """Search a network for a folder of scans.
+    """Search for the best network and loss weights for a folder of scans.
 
     Writes ``genotype.json`` and ``weights.json`` of the winner, ``trials.csv`` and
     ``config.json`` to the folder `out`, together with the state from which a later call

@@ -285,9 +285,7 @@ def _epochs(config: SearchConfig, trainer: Trainer, data: TrainingData, folder: 
     if epoch > left:
         came = f"{config.budget.budget}, {max(0, left):.0f} s of which are left for the supernet"
         fewer = f"{argument('steps_per_epoch')}, {argument('operations')} or {argument('layers')}"
-        raise fail(
-            "budget", came, f"{epoch:.0f} s for an epoch at least", f"increase it, or use fewer {fewer}"
-        )
+        raise fail("budget", came, f"{epoch:.0f} s for an epoch at least", f"increase it, or reduce {fewer}")
     epochs = int(left / epoch)
     write_json(path, {"epochs": epochs, "seconds_a_step": round(pace, 4)})
     return epochs

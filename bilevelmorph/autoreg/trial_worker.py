@@ -76,9 +76,7 @@ class TrialWorker:
             kind, value = self._pipe.recv()
         except (EOFError, OSError) as error:
             self.close()
-            raise RuntimeError(
-                "the process of the trial died, possibly because it ran out of memory"
-            ) from error
+            raise RuntimeError("the process of the trial died, possibly for lack of memory") from error
         if kind == "failed":
             raise RuntimeError(value)
         return value

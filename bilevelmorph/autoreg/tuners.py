@@ -194,5 +194,5 @@ def await_chief(seconds: float = CHIEF_SECONDS) -> None:
             if time.monotonic() > until:
                 place = f"{address[0]}:{port}"
                 fix = "start the chief with KERASTUNER_TUNER_ID=chief first"
-                raise fail("the chief", f"no answer from {place}", "one within a minute", fix) from None
+                raise fail("the chief", f"no answer from {place}", f"one within {seconds:g} s", fix) from None
             time.sleep(0.5)

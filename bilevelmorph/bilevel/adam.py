@@ -58,7 +58,7 @@ class Adam(InnerOptimizer):
                 raise fail(
                     "inner optimiser",
                     f"Adam with {name}",
-                    "Adam without clipnorm, clipvalue and weight_decay",
+                    "no option but global_clipnorm",
                 )
         adam = cls(
             tf.convert_to_tensor(optimizer.learning_rate),

@@ -60,7 +60,7 @@ def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
     if rows.is_file():
         drawn = _figure(_trajectories, read_rows(rows))
         parts += [
-            "<h2>Course of the gradient search</h2>",
+            "<h2>Gradient search</h2>",
             _image(drawn, "entropy, share of skips, loss weights"),
         ]
     page = "\n".join(parts)
@@ -84,7 +84,7 @@ def _outcome(config: SearchConfig, result: SearchResult, unit: str) -> str:
     if by_gradients and others:
         ahead = by_gradients.score - others[0].score
         text += (
-            f" The best candidate of the gradient search, {by_gradients.name}, scores {by_gradients.score:.4f}, "
+            f" The best of the gradient search, {by_gradients.name}, scores {by_gradients.score:.4f}, "
             f"the best of {len(others)} random candidates {others[0].score:.4f}: a difference of "
             f"{ahead:+.4f}, with {by_gradients.ms / others[0].ms:.2f} times the inference time."
         )

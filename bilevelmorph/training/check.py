@@ -132,7 +132,7 @@ def _check_bilevel(config: BilevelConfig, whole: TrainingConfig) -> None:
     featureless = "encoder" not in network_class(whole.network).options()
     if config.outer_features and config.outer_part == "features" and featureless:
         came = f"network {whole.network.kind}"
-        raise fail("outer_features", came, "a network with features, such as propagation")
+        raise fail("outer_features", came, "a network with features, e.g. propagation")
     if not whole.scans.folder:
         expected = f"{argument('data')}, a folder whose dataset.json lists some"
         raise fail("bilevel", "no validation pairs", expected)

@@ -59,9 +59,7 @@ class FeatureProblem(OuterProblem):
         network.build()
         groups = network.variable_groups
         if part == "features" and len(groups) < 2:
-            raise fail(
-                "outer_features", type(network).__name__, "a network with features, such as propagation"
-            )
+            raise fail("outer_features", type(network).__name__, "a network with features, e.g. propagation")
         variables = groups[0] if part == "features" else list(network.trainable_variables)
         super().__init__("features", variables, pairs, optimizer, every, warmup)
         self.objective = objective or DiceObjective()

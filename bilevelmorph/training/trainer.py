@@ -91,9 +91,9 @@ class Trainer:
         self.variables = [*trained, *self.loss.variables]
         groups = self.network.variable_groups if alternate else [self.variables]
         if alternate and len(groups) < 2:
-            raise fail(
-                "alternate", type(self.network).__name__, "a network with features, such as propagation"
-            )
+            raise fail("alternate", type(self.network).__name__, "a network with features, e.g. propagation")
+        if alternate and (self.problems or self.loss.variables):
+            raise fail("alternate", "outer problems or a trainable loss", "plain training of the network")
         self.optimizer = optimizer
         # A configuration, not the optimizer itself, because each needs moments of its own.
         config = optimizer.get_config()
@@ -240,7 +240,7 @@ class Trainer:
     # Parts of a training step, also used by outer problems.
 
     def _train_step(self, optimizer: Any, variables: list[Any], step: tf.Tensor, batch: Batch) -> Tensors:
-        """One update of these variables."""
+        """Take one optimizer step for these variables."""
         batch = self.prepare(step, batch)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
@@ -281,8 +281,10 @@ class Trainer:
     def averaged(self) -> Iterator[None]:
         """Let the network hold the moving averages of its weights, if any, within the block."""
         self._exchange_averages(self._optimizers)
-        yield
-        self._exchange_averages(self._optimizers)
+        try:
+            yield
+        finally:
+            self._exchange_averages(self._optimizers)
 
     def _exchange_averages(self, optimizers: Sequence[Any]) -> None:
         """Swap the weights with their moving averages in these optimizers; a second call undoes the first."""
