@@ -13,4 +13,4 @@ class Examples(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
         """Rewrite the docstring of one object, once it is loaded."""
         if obj.docstring:
-            obj.docstring.value = _EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            obj.docstring.value = _EXAMPLE.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
