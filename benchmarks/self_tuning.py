@@ -38,7 +38,7 @@ def train_once(folder: Path, **options: object) -> Path:
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.training.run import train
 
-    config = TrainingConfig.of(**NETWORK, **options, model_dir=str(folder))
+    config = TrainingConfig.of(**(NETWORK | options), model_dir=str(folder))
     if not (folder / f"{config.schedule.epochs:04d}.keras").is_file():
         train(config)
     return folder
