@@ -61,11 +61,19 @@ def test_a_network_on_the_command_line(scans, tmp_path):
 
 
 def test_a_method_and_an_outer_objective(scans, tmp_path):
-    bilevel = {"bilevel": True, "bilevel_warmup": 0, "outer_every": 1}
-    names = {"hypergradient": "plugins:TwiceTheDirectTerm", "outer_loss": "plugins:MeanDisplacement"}
-    bm.train(data=str(scans), model_dir=str(tmp_path), **TINY, **RUN, **bilevel, **names)
+    """With a loss and a regularizer besides, all on the command line."""
+    bm.config.TrainingConfig.of(**TINY).save(tmp_path / "tiny.json")
+    flags = ["--config", tmp_path / "tiny.json", "--data", scans, "--model-dir", tmp_path, "--gpu", "-1"]
+    flags += ["--bilevel", "--bilevel-warmup", 0, "--outer-every", 1, "--quiet", "--steps-per-epoch", 2]
+    flags += ["--hypergradient", "plugins:TwiceTheDirectTerm", "--outer-loss", "plugins:MeanDisplacement"]
+    flags += ["--image-loss", "plugins:Absolute", "--regularity", "plugins:small", "--epochs", 1]
+    assert main(["train", *map(str, flags)]) == 0
     rows = read_rows(tmp_path / "weights.csv")
+    # Their direct term is zero, so the weights stay.
     assert [float(r["slope_regularity"]) for r in rows] == [0, 0]
+    network = bm.load_model(str(tmp_path / "0001.keras"))
+    assert network.objective["similarity"] == "plugins:Absolute"
+    assert network.objective["regularity"] == "plugins:small"
     w, a = tf.Variable(1.0), tf.Variable(2.0)
     problem = BilevelProblem([w], [a], lambda: (w - a) ** 2, lambda: (w + a) ** 2)
     assert float(METHODS.make(plugins.TwiceTheDirectTerm)(problem).gradients[0]) == 12.0

@@ -31,7 +31,7 @@ def run(options: Options) -> None:
     """Train."""
     config = options.training
     from bilevelmorph.devices import choose_gpu, use_threads
-    from bilevelmorph.errors import positive
+    from bilevelmorph.errors import InputError, positive
 
     positive("threads", config.device.threads, zero=True, whole=True)
     choose_gpu(config.device.gpu)
@@ -43,6 +43,9 @@ def run(options: Options) -> None:
     if config.bilevel.enabled and table.is_file():
         from bilevelmorph.report.trajectory_figure import trajectory_figure
 
-        trajectory_figure(table.with_name("weights.png"), {"": table})
-        print(f"trajectories of the loss weights: {table.with_name('weights.png')}")
+        try:
+            trajectory_figure(table.with_name("weights.png"), {"": table})
+            print(f"trajectories of the loss weights: {table.with_name('weights.png')}")
+        except InputError as error:  # the network is trained, with or without a figure
+            print(f"no figure of the loss weights: {error}")
     print(f"checkpoints, log and configuration are in {config.output.model_dir}")
