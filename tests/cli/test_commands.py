@@ -268,7 +268,7 @@ def words_of(text):
 )
 def test_scripts_are_the_commands(script, command, capsys, monkeypatch):
     """A script has the command's flags, and shows them without loading TensorFlow."""
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "100000")  # so that no word is broken
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
