@@ -1,9 +1,8 @@
-"""What each explicit constraint is worth: one small network, one budget, one change at a time.
+"""Ablation of the explicit constraints: one small network, one budget, one change at a time.
 
-Trains every variant, scores it on validation and test pairs, and prints a table
-and the cost of finding the loss weight: by a grid of trainings or by one bilevel
-training. Runs that are already there are not run again; the weight of the grid
-is chosen on validation pairs.
+Trains every variant, scores it on validation and test pairs, and prints a table. Also
+prints the cost of finding the loss weight, by a grid of training runs and by one bilevel
+run; the best weight of the grid is chosen on validation pairs. Finished runs are reused.
 Run: python benchmarks/ablation.py --data DIR --out DIR [--epochs 5]
 """
 
@@ -43,7 +42,7 @@ TUNED = "weight tuned, from 10"
 
 
 def score(model: Path, data: str, split: str) -> dict[str, float]:
-    """Mean Dice, its deviation, folding and seconds of a model."""
+    """Mean and standard deviation of Dice, folding and median seconds of a model."""
     from bilevelmorph.datasets.decathlon import DecathlonDataset
     from bilevelmorph.registration.evaluation import evaluate, summarise
     from bilevelmorph.registration.registrar import Registrar
@@ -60,7 +59,7 @@ def score(model: Path, data: str, split: str) -> dict[str, float]:
 
 
 def cost(run: Path) -> float:
-    """Seconds that a training took."""
+    """Duration of a training run in seconds."""
     return sum(float(row["seconds"]) for row in read_rows(run / "log.csv"))
 
 
@@ -68,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--epochs", type=int, default=5, help="of 100 steps")
+    parser.add_argument("--epochs", type=int, default=5, help="training epochs of 100 steps")
     options = parser.parse_args()
     out, rows = Path(options.out), {}
     columns = ("variant", "Dice, validation", "Dice, test", "folding %, test", "s per pair", "training, s")

@@ -1,11 +1,12 @@
-"""Hand-made networks of cells against searched ones: one data set, one training budget.
+"""Comparison of hand-made and searched networks of cells, on one data set with one training budget.
 
-Trains All-1-Conv to All-7-Conv and a VoxelMorph network (VM) with loss weights by hand,
-and from the folder of a search the best random candidate and the best that the search by gradients tried,
-each with its own loss weights, and VM with those; scores all on validation or test pairs
-and prints a table, and what the search cost beside a training. Rows that are there are
-not made again. Everything is done by the commands that it prints. With several seeds
-the mean over them is given, and the deviation of the means between them.
+Trains All-1-Conv to All-7-Conv and a VoxelMorph network (VM) with hand-chosen loss
+weights. From the folder of a search, it trains the best random candidate and the best
+candidate of the gradient search, each with its own loss weights, and VM with the loss
+weights of the latter. Scores all networks on validation or test pairs, and prints a table
+and the cost of the search relative to a training run. All work is done by the commands
+that it prints; finished runs are reused. With several seeds, the table gives the mean over
+seeds and the standard deviation of the means between them.
 Run: python benchmarks/autoreg.py --data DIR --out DIR [--search DIR] -- FLAGS OF train
 """
 
@@ -29,7 +30,7 @@ BY_HAND = {f"All-{k}-Conv": f"conv{k}" for k in (1, 3, 5, 7)}
 
 
 def command(*words: Any) -> None:
-    """Run one of ours, in a process of its own."""
+    """Run a bilevelmorph command in a separate process."""
     line = ["bilevelmorph", *map(str, words)]
     print("$ " + shlex.join(line), flush=True)
     subprocess.run([sys.executable, "-m", "bilevelmorph.cli.main", *line[1:]], check=True)
@@ -48,12 +49,12 @@ def by_hand(folder: Path) -> dict[str, list[str]]:
 
 
 def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
-    """From a finished search: flags of the best random candidate and of what gradients found; seconds."""
+    """Flags of the best random and the best gradient candidate of a finished search, and its seconds."""
     from bilevelmorph.autoreg.run import search
     from bilevelmorph.config import SearchConfig
 
     result = search(SearchConfig.load(folder / "config.json"), quiet=True)
-    ours = {c.by_gradients: c for c in reversed(result.candidates)}  # the best of either kind
+    ours = {c.by_gradients: c for c in reversed(result.candidates)}  # the best of each kind
     rows = {}
     for name, found in {"random-best": ours.get(False), "AutoReg": ours.get(True)}.items():
         if found is not None:
@@ -67,7 +68,7 @@ def searched(folder: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, f
 
 
 def trained(run: Path, data: str, flags: list[str]) -> Path:
-    """Train unless done; the folder."""
+    """Train unless done, and return the folder."""
     if not (run / "done").is_file():
         command("train", "--data", data, *flags, "--model-dir", run, "--resume", "--quiet")
         (run / "done").touch()
@@ -75,7 +76,7 @@ def trained(run: Path, data: str, flags: list[str]) -> Path:
 
 
 def scored(run: Path, data: str, split: str) -> dict[str, Any]:
-    """The summary of `evaluate`, unless it is there."""
+    """Evaluate unless done, and return the summary."""
     table = run / f"{split}.csv"
     if not table.is_file():
         pairs = ["--data", data, "--split", split]
@@ -89,13 +90,15 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
     parser.add_argument("--search", help="folder of a finished `bilevelmorph search`")
-    parser.add_argument("--rows", nargs="*", default=[], help="only these")
+    parser.add_argument("--rows", nargs="*", default=[], help="train only these networks")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1], help="one training of every row for each"
+        "--seeds", type=int, nargs="+", default=[1], help="seeds; every network is trained once per seed"
     )
-    parser.add_argument("--splits", nargs="+", default=["val"], help="val, test; test once, at the end")
-    parser.add_argument("--shape", type=int, nargs="+", help="of the grid, to time the networks in turn")
-    parser.add_argument("flags", nargs="*", help="of train, after --")
+    parser.add_argument(
+        "--splits", nargs="+", default=["val"], help="splits to score, val or test; use test once, at the end"
+    )
+    parser.add_argument("--shape", type=int, nargs="+", help="grid size on which to time the networks")
+    parser.add_argument("flags", nargs="*", help="flags of train, after --")
     options = parser.parse_args()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ def main() -> None:
         rows |= more
     rows = {name: flags for name, flags in rows.items() if not options.rows or name in options.rows}
     runs: dict[str, list[Path]] = {name: [] for name in rows}
-    # Seed by seed: what is there early is a whole table.
+    # Seed by seed, so that a whole table is available early.
     for seed in options.seeds:
         for name, flags in rows.items():
             run = out / f"{name.replace(' + ', '-')}-{seed}"

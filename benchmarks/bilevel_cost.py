@@ -1,9 +1,9 @@
-"""What a bilevel step costs, in plain training steps and in memory.
+"""Cost of a bilevel step in time and memory, relative to a plain training step.
 
-A bilevel step is one step of the network and one of the loss weights, on one
-batch each. Times are medians of interleaved rounds in one process, after
-compilation; memory is the peak of a process of its own for each kind of step,
-less what a process holds before its first step.
+A bilevel step is one step of the network and one of the loss weights, each on one
+batch. Times are medians of interleaved rounds in one process, after compilation.
+Memory is the peak of a separate process for each kind of step, minus the memory
+used before its first step.
 Run: python benchmarks/bilevel_cost.py [--rounds 7] [--shape 48 64 48]
 """
 
@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
 
 
 def jobs(options: argparse.Namespace, methods: tuple[str, ...]) -> dict:
-    """A function for the plain step, and one for the outer step of each method."""
+    """A function for the plain step and one for the outer step of each method."""
     import keras
     import tensorflow as tf
 
@@ -76,7 +76,7 @@ def peak() -> float:
 
 
 def memory(options: argparse.Namespace) -> None:
-    """Print the rise of this process's peak over a few steps, MiB."""
+    """Print by how much a few steps raise the peak memory of this process, in MiB."""
     kind = options.memory_of
     work = jobs(options, ("first-order" if kind == "plain" else kind,))
     before = peak()

@@ -1,9 +1,9 @@
-"""Do searches collapse to skips? With and without the warm-up in which only the network learns.
+"""Do searches collapse to skips? With and without a warm-up that trains only the network.
 
-An operation without weights is ready before those that must learn, and where the
-architecture moves from the first step it may win for that alone. Searches with
-several seeds from both, one seed twice, and draws the share of skips and the entropy.
-Searches that are there are not made again.
+An operation without weights needs no training, and may win for that reason alone if the
+architecture is optimised from the first step. Runs searches with several seeds in both
+settings, one seed twice, and draws the share of skips and the entropy. Finished searches
+are reused.
 Run: python benchmarks/collapse.py --data DIR --out DIR [--steps 300]
 """
 
@@ -22,13 +22,13 @@ SHARES = {"from the first step": 0.0, "after a warm-up": 0.4}
 
 
 def skips(row: dict[str, str]) -> tuple[int, int]:
-    """Chosen skips, and layers in all."""
+    """Number of chosen skips and of all layers."""
     cells = " ".join(v for k, v in row.items() if k[0] in "FD" and k[1:].isdigit() and v).split()
     return cells.count("skip"), len(cells)
 
 
 def figure(path: Path, tables: dict[str, list[list[dict[str, str]]]]) -> None:
-    """Share of skips and entropy of every search."""
+    """Draw the share of skips and the entropy of every search."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--spacing", type=float, default=2.0, help="mm")
+    parser.add_argument("--spacing", type=float, default=2.0, help="voxel size, mm")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--architecture-lr", type=float, default=0.05)
     parser.add_argument("--threads", type=int, default=0)

@@ -1,9 +1,9 @@
-"""A cross-contrast copy of a data set: fixed images whose intensities are remapped, not monotonously.
+"""Cross-contrast copy of a data set: the intensities of fixed images are remapped non-monotonically.
 
-A simulated second contrast: every image is normalised, and its grey values go through
-one curve that rises and falls, so that what is bright in one may be dark in the other
-and different tissues may look alike. Label maps stay. Moving images keep their contrast,
-in training, validation and test.
+The second contrast is simulated: every image is normalised, and one curve that rises and
+falls maps its grey values, so that bright tissue may become dark and different tissues may
+look alike. Label maps do not change. Moving images keep their contrast in training,
+validation and test.
 Run: python benchmarks/contrast.py --data DIR --out DIR
 """
 
@@ -21,9 +21,9 @@ from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.io.volumes import load_volume, save_volume
 
-# Grey values before and after; background stays.
+# Grey values before and after the remapping; the background does not change.
 BEFORE, AFTER = (0.0, 0.2, 0.45, 0.7, 1.0), (0.0, 0.75, 0.3, 1.0, 0.5)
-# Partners of every training scan.
+# Number of fixed images paired with every training scan.
 PARTNERS = 8
 
 
@@ -43,7 +43,7 @@ def entry(pair: Pair) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
-    parser.add_argument("--out", required=True, help="folder to be made")
+    parser.add_argument("--out", required=True, help="folder to create")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder, out = DecathlonDataset.open(options.data), Path(options.out)

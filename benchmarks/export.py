@@ -1,7 +1,7 @@
-"""What exported models are worth: bytes, milliseconds and Dice of every form, interleaved in one run.
+"""Size, run time and Dice of an exported model in every format, interleaved in one run.
 
-Exports a model as SavedModel with float32 and float16 weights, runs both and OpenVINO's
-reader of the first on the validation pairs of a data set, in turn for every pair.
+Exports a model as SavedModel with float32 and float16 weights, and runs both, and the
+first with OpenVINO, in turn on every validation pair of a data set.
 Run: python benchmarks/export.py --data DIR [--model hippocampus] [--limit 0]
 """
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--model", default="hippocampus")
-    parser.add_argument("--limit", type=int, default=0, help="only the first so many pairs; 0 for all")
+    parser.add_argument("--limit", type=int, default=0, help="number of pairs, from the first; 0 for all")
     options = parser.parse_args()
     import openvino
     import tensorflow as tf
@@ -47,7 +47,7 @@ def main() -> None:
         compiled = openvino.Core().compile_model(str(Path(out) / "float32"), "CPU", hint)
     forms["OpenVINO, of the first"] = lambda **images: compiled(images)
     seconds, dice, fields = ({name: [] for name in forms} for _ in range(3))
-    for number, pair in enumerate([pairs[0], *pairs]):  # once more to warm up
+    for number, pair in enumerate([pairs[0], *pairs]):  # the first pair also serves as warm-up
         images = {k: source.image(getattr(pair, k))[None] for k in ("moving", "fixed")}
         labels = [source.labels(s) for s in (pair.moving, pair.fixed)]
         for name, run in forms.items():

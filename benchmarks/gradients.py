@@ -1,4 +1,4 @@
-"""Searches by gradients alone, without the trials that follow: for looking at the search itself."""
+"""Gradient searches without the trials that follow, to study the search itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bilevelmorph.io.csv import read_rows
 
 
 def searched(folder: Path, words: Sequence[Any]) -> list[dict[str, str]]:
-    """What a search with these flags logged; made unless there, with the likeliest genotype.
+    """Run a search unless done, save its likeliest genotype, and return the rows of its log.
 
     Args:
-        folder: For `genotype.json` and `gradient/search.csv`.
-        words: Flags of `bilevelmorph search`, `--search-steps` among them.
+        folder: Folder for `genotype.json` and `gradient/search.csv`.
+        words: Flags of `bilevelmorph search`, including `--search-steps`.
     """
     if not (folder / "genotype.json").is_file():
         from bilevelmorph.autoreg.run import check_all

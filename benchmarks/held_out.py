@@ -1,4 +1,4 @@
-"""A data set with some of its training scans moved to validation, for searches where these are few.
+"""Copy of a data set with some training scans moved to validation, for searches with few of these.
 
 Images and label maps are linked, not copied; there is no test split.
 Run: python benchmarks/held_out.py --data DIR --out DIR [--subjects 4] [--pairs 20]
@@ -18,9 +18,11 @@ from bilevelmorph.io.json import write_json
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
-    parser.add_argument("--out", required=True, help="folder to be made")
-    parser.add_argument("--subjects", type=int, default=4, help="to be moved")
-    parser.add_argument("--pairs", type=int, default=20, help="of validation, out of all between them")
+    parser.add_argument("--out", required=True, help="folder to create")
+    parser.add_argument("--subjects", type=int, default=4, help="number of scans to move")
+    parser.add_argument(
+        "--pairs", type=int, default=20, help="number of validation pairs, drawn from all possible ones"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     folder, out = DecathlonDataset.open(Path(options.data).resolve()), Path(options.out)

@@ -1,6 +1,6 @@
-"""Forward passes of several networks, timed in turn so that what else the machine does meets all alike.
+"""Run times of several networks, measured in turn so that other load affects all of them equally.
 
-Prints the median milliseconds a pair of each, on one thread, as JSON.
+Prints the median milliseconds per pair of each network, on one thread, as JSON.
 Run: python benchmarks/interleaved.py --shape 48 64 48 NAME=MODEL.keras ...
 """
 
@@ -20,7 +20,7 @@ ROUNDS = 15
 
 
 def interleaved_ms(models: Mapping[str, Path], shape: Sequence[int]) -> dict[str, float]:
-    """The same from Python, in a process of its own: threads are counted once in each."""
+    """Run this script in a new process, because the number of threads can be set only once in each."""
     named = [f"{name}={path}" for name, path in models.items()]
     line = [sys.executable, __file__, "--shape", *map(str, shape), "--", *named]
     return {k: float(v) for k, v in json.loads(subprocess.check_output(line)).items()}
@@ -28,7 +28,7 @@ def interleaved_ms(models: Mapping[str, Path], shape: Sequence[int]) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", type=int, nargs="+", required=True, help="of the pair's grid")
+    parser.add_argument("--shape", type=int, nargs="+", required=True, help="grid size of the pair")
     parser.add_argument("models", nargs="+", help="NAME=MODEL.keras")
     options = parser.parse_args()
     import tensorflow as tf

@@ -1,8 +1,8 @@
-"""SpatialTransformer and VecInt against their parents and PyTorch's grid_sample.
+"""Run time of SpatialTransformer and VecInt compared with VoxelMorph's and PyTorch's grid_sample.
 
-Every contestant is warmed up, then all run in turn, round after round, in one
-process; medians and ratios of medians are printed. PyTorch is used if it is
-installed. Run: python benchmarks/layers.py [--rounds 7] [--size 160 192 224]
+All functions are warmed up and then run in turn, round after round, in one process;
+medians and ratios of medians are printed. PyTorch is used if it is installed.
+Run: python benchmarks/layers.py [--rounds 7] [--size 160 192 224]
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from bilevelmorph.datasets.phantoms import smooth_noise
 
 
 def contestants(size: list[int], rng: np.random.Generator) -> dict[str, dict[str, Callable[[], object]]]:
-    """Two tables of functions to time: warping at full, integration at half resolution."""
+    """Two tables of functions to time: warping at full and integration at half resolution."""
     parent, ours = import_hook.require().layers, bilevelmorph.layers
     half = [n // 2 for n in size]
     image = rng.random((1, *size, 1), dtype=np.float32)
     field = rng.normal(0, 3, (1, *size, 3)).astype(np.float32)
-    # Smooth along every axis: a rough velocity folds, and folds magnify rounding beyond comparing.
+    # A smooth velocity, because a rough one folds, and folds amplify rounding errors beyond comparison.
     velocity = 3 * smooth_noise(half, 16, 3, tf.constant([0, 1])).numpy()
     x, u, v = tf.constant(image), tf.constant(field), tf.constant(velocity)
     warp_parent, warp_ours = parent.SpatialTransformer(), ours.SpatialTransformer()
@@ -55,7 +55,7 @@ def contestants(size: list[int], rng: np.random.Generator) -> dict[str, dict[str
 
 
 def _torch(image: np.ndarray, field: np.ndarray, velocity: np.ndarray) -> list[Callable[[], object]]:
-    """The same two jobs with grid_sample, as VoxelMorph's PyTorch release does them."""
+    """Warping and integration with grid_sample, as in VoxelMorph's PyTorch release."""
     try:
         import torch
         from torch.nn.functional import grid_sample

@@ -1,7 +1,7 @@
-"""Dice against milliseconds: networks searched at several weights of time, beside those made by hand.
+"""Dice versus run time of networks searched with several weights of time, and of hand-made ones.
 
-Searches by gradients once for each weight, trains the likeliest network, and draws all of
-them with the hand-made rows of autoreg.py; what is there is not made again.
+Runs a gradient search for each weight, trains the likeliest network, and draws all of them
+together with the hand-made networks of autoreg.py. Finished runs are reused.
 Run: python benchmarks/pareto.py --data DIR --out DIR --rows DIR --shape 48 64 48
      --search "--search-steps 200 OTHER FLAGS OF search" -- FLAGS OF train
 """
@@ -23,7 +23,7 @@ WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def figure(path: Path, ours: dict[str, tuple[float, float]], others: dict[str, tuple[float, float]]) -> None:
-    """Milliseconds and Dice of every network."""
+    """Draw milliseconds and Dice of every network."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,11 +53,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--rows", help="folder of autoreg.py, with the same flags of train")
-    parser.add_argument("--shape", type=int, nargs="+", required=True, help="of the grid")
-    parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of time")
-    parser.add_argument("--search", default="", help="flags of search, in one word")
-    parser.add_argument("flags", nargs="*", help="of train, after --")
+    parser.add_argument("--rows", help="output folder of autoreg.py, run with the same flags of train")
+    parser.add_argument("--shape", type=int, nargs="+", required=True, help="grid size")
+    parser.add_argument(
+        "--weights", type=float, nargs="+", default=WEIGHTS, help="weights of the expected time"
+    )
+    parser.add_argument("--search", default="", help="flags of search, as one quoted argument")
+    parser.add_argument("flags", nargs="*", help="flags of train, after --")
     options = parser.parse_args()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,9 @@
-"""Do tuned loss weights depend on where they began? And do they if the outer loss contains them?
+"""Do tuned loss weights depend on their initial values, and do they if the outer loss contains them?
 
-Trains one small network from one set of weights with several starting values of
-the regularity, spread over two orders of magnitude, tuned for the Dice of
-validation pairs; then with the papers' outer objective, which contains the
-weights. Draws both families of trajectories. Runs that are already there are
-not run again.
+Starting from the same pretrained network, tunes the weight of the regularity from several
+initial values that span two orders of magnitude: first for Dice on validation pairs, then
+for the outer objective of the papers, which contains the loss weights. Draws both families
+of trajectories. Finished runs are reused.
 Run: python benchmarks/self_tuning.py --data DIR --out DIR
 """
 
@@ -34,7 +33,7 @@ NETWORK = {
 
 
 def train_once(folder: Path, **options: object) -> Path:
-    """Train unless done; the folder."""
+    """Train unless done, and return the folder."""
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.training.run import train
 
@@ -52,10 +51,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--warm-epochs", type=int, default=6, help="of 100 steps, at a regularity of 1")
+    parser.add_argument(
+        "--warm-epochs", type=int, default=6, help="pretraining epochs of 100 steps, at a regularity of 1"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="bilevel epochs of 100 steps")
     parser.add_argument("--hypergradient", default="gradient-alignment")
-    parser.add_argument("--ema", type=float, default=0.98, help="of the network's weights")
+    parser.add_argument(
+        "--ema", type=float, default=0.98, help="momentum of the moving average of the network's weights"
+    )
     parser.add_argument("--outer-lr", type=float, default=0.03)
     parser.add_argument("--outer-every", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -1,11 +1,12 @@
-"""Which one-step hypergradient points towards the better weight, and how much of it is noise?
+"""Which one-step hypergradient points towards the better weight, and how noisy is it?
 
-Networks that `ablation.py` trained with weight 1 and weight 10 are trained a little
-further, and stay where their moving average is. There, for single pairs, the gradient of
-the outer loss and that of the weighted regularity are taken; their products are what the
-logarithm of the weight is moved by. Every validation pair meets every training pair, so
-that the mean is known well; the spread of single products says how many calls an outer
-step has to average over. With Adam's preconditioner in between, or without.
+Continues the training of the networks that `ablation.py` trained with weight 1 and
+weight 10, and keeps the moving averages of their weights. There, it computes the gradients
+of the outer loss and of the weighted regularity for single pairs. Their products, with or
+without Adam's preconditioner in between, are the hypergradients of the logarithm of the
+weight. Every validation pair is combined with every training pair, so that the mean is
+known precisely; the spread of single products tells over how many of them an outer step
+has to average.
 Run: python benchmarks/slopes.py --data DIR --ablation DIR --out DIR
 """
 
@@ -21,19 +22,19 @@ import numpy as np
 import tensorflow as tf
 from self_tuning import train_once
 
-# Folders of the ablation by the weight that they were trained with.
+# Folders of the ablation by weight of the regularity.
 TRAINED = {1.0: "00", 10.0: "07"}
 
 
 def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the outer loss and of the weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
+    """Gradients of outer loss and weighted regularity, ``[pairs, N]`` each, and Adam's step lengths."""
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.training.build import make_outer_objective, make_trainer
     from bilevelmorph.training.checkpoint import restore_state
     from bilevelmorph.training.data import open_data
     from bilevelmorph.training.run import prepare
 
-    # As a bilevel run, for the pairs and the criterion of the outer level.
+    # Configured as a bilevel run to get the pairs and the objective of the outer level.
     config = TrainingConfig.load(folder / "config.json")
     config = config.with_(load_weights=str(folder / "0001.keras"), bilevel=True)
     data = open_data(config)
@@ -73,7 +74,7 @@ def gradients(folder: Path, weight: float, pairs: int) -> tuple[np.ndarray, np.n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
-    parser.add_argument("--ablation", required=True, help="folder that ablation.py made with --epochs 8")
+    parser.add_argument("--ablation", required=True, help="output folder of ablation.py, run with --epochs 8")
     parser.add_argument("--out", required=True)
     parser.add_argument("--pairs", type=int, default=120)
     options = parser.parse_args()

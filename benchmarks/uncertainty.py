@@ -1,9 +1,9 @@
-"""Does the spread of a probabilistic model tell where it errs?
+"""Does the uncertainty of a probabilistic model indicate where it errs?
 
-Validation scans are warped by known random diffeomorphisms and corrupted; the
-model registers each scan with its warped self, so its error is known in every
-voxel. Prints the correlation of that error with the standard deviation over
-draws of the model, and draws the error over it.
+Warps validation scans by known random diffeomorphisms and corrupts them. The model
+registers each scan with its warped copy, so the error is known at every voxel. Prints
+the correlation of the error with the standard deviation over samples of the model, and
+plots the error against it.
 Run: python benchmarks/uncertainty.py --model FILE --data DIR --out calibration.png
 """
 
@@ -31,7 +31,7 @@ BINS = 12
 
 
 def measure(model: str, data: str, count: int, samples: int, amplitude: float):
-    """Spread and error in voxels of the body of every pair, and the correlations pair by pair."""
+    """Standard deviation and error, in voxels, inside the body in all pairs; correlation in each pair."""
     network = load_model(model)
     subjects = DecathlonDataset.open(data).subjects("val")
     source = PairDataset(subjects, shape=network.preprocessing.get("shape"))
@@ -54,7 +54,7 @@ def measure(model: str, data: str, count: int, samples: int, amplitude: float):
 
 
 def draw(path: str, spread: np.ndarray, error: np.ndarray, title: str) -> None:
-    """Mean error, and its middle half, in bins of equally many voxels by spread."""
+    """Draw mean, median and quartiles of the error over bins of standard deviation with equal counts."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with a dataset.json")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--amplitude", type=float, default=5.0, help="of the random deformation, voxels")
+    parser.add_argument(
+        "--amplitude", type=float, default=5.0, help="standard deviation of the random velocity, in voxels"
+    )
     parser.add_argument("--out", default="calibration.png")
     options = parser.parse_args()
     spread, error, by_pair = measure(

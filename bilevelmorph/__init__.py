@@ -1,8 +1,8 @@
 """Deformable registration of medical images on TensorFlow and Keras.
 
-Importing this package makes `import voxelmorph` (0.2) work on today's Python and
-Keras, and registers its Keras classes as soon as Keras is imported. TensorFlow
-itself is imported on first use.
+Importing this package makes `import voxelmorph` (0.2) work with current versions of
+Python and Keras, and registers the Keras classes of this package as soon as Keras is
+imported. TensorFlow itself is imported on first use.
 
 >>> import bilevelmorph as bm
 >>> "register" in dir(bm)
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 
-# The module of each name, imported on first use.
+# The module that defines each public name; it is imported on first use.
 _PLACES = {
     "InputError": "errors",
     "Registrar": "registration.registrar",

@@ -1,4 +1,4 @@
-"""Which device TensorFlow runs on, and what XLA compiles there."""
+"""The device that TensorFlow runs on, and what XLA compiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from bilevelmorph.errors import fail, one_of
 
 XLA_MODES = ("auto", "off", "islands", "step")
-# Set within a `using_xla` block, in its thread only; elsewhere the environment decides.
+# `using_xla` overrides the environment variable, in its own thread only.
 _DEFAULT: str = one_of("BILEVELMORPH_XLA", os.environ.get("BILEVELMORPH_XLA", "auto"), XLA_MODES)
 _xla: ContextVar[str] = ContextVar("xla", default=_DEFAULT)
 
@@ -33,13 +33,13 @@ def xla_mode() -> str:
 
 @contextmanager
 def using_xla(mode: str) -> Iterator[None]:
-    """Decide what XLA compiles in a block of code; graphs that are already traced keep theirs.
+    """Set what XLA compiles in a block of code; graphs already traced are not affected.
 
     Args:
-        mode: ``"auto"`` keeps what is in force, which is chosen by device unless an
-            outer block says otherwise; ``"off"`` is plain TensorFlow, which other
-            runtimes can read; ``"islands"`` compiles warps, integration and losses
-            one by one; ``"step"`` compiles whole training steps.
+        mode: ``"auto"`` keeps the current mode, which depends on the device unless an outer
+            block or ``BILEVELMORPH_XLA`` sets it; ``"off"`` compiles nothing, so that
+            other runtimes can read the graphs; ``"islands"`` compiles warps, integration
+            and losses separately; ``"step"`` compiles whole training steps.
 
     >>> with using_xla("off"):
     ...     xla_mode()
@@ -55,7 +55,7 @@ def using_xla(mode: str) -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Silence stderr, also from C++: TensorFlow's start is chatty whatever its log level."""
+    """Silence stderr, including C++ output, because TensorFlow prints at start-up at any log level."""
     keep, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
@@ -67,10 +67,10 @@ def _silence() -> Iterator[None]:
 
 
 def choose_gpu(number: str) -> None:
-    """Restrict TensorFlow to the given GPUs; ``-1`` for none.
+    """Restrict TensorFlow to the given GPUs; ``-1`` selects the CPU.
 
     Args:
-        number: GPU numbers from 0, comma separated. Without any GPU, the default 0 means the CPU.
+        number: Comma-separated GPU numbers, from 0. On a machine without a GPU, ``0`` selects the CPU.
     """
     with _silence():
         import tensorflow as tf
@@ -82,7 +82,7 @@ def choose_gpu(number: str) -> None:
     try:
         chosen = [gpus[int(i)] for i in number.split(",")]
     except (ValueError, IndexError) as error:
-        here = f"numbers from 0 to {len(gpus) - 1}, or -1" if gpus else "-1, for there is no GPU here"
+        here = f"numbers from 0 to {len(gpus) - 1}, or -1" if gpus else "-1, because there is no GPU"
         raise fail("gpu", number, here) from error
     tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
@@ -91,7 +91,7 @@ def choose_gpu(number: str) -> None:
 
 @contextmanager
 def shared_compilations() -> Iterator[None]:
-    """Share XLA's compilations between this process and those that it starts.
+    """Share XLA's compilation cache between this process and its child processes.
 
     Enter the block before TensorFlow is imported, because TensorFlow reads the flags
     only once. The folder is temporary, since other processors cannot run what was
@@ -110,7 +110,7 @@ def shared_compilations() -> Iterator[None]:
 
 
 def use_threads(count: int) -> None:
-    """Let TensorFlow use this many CPU threads; 0 for its own choice."""
+    """Limit TensorFlow to this many CPU threads; 0 leaves the choice to TensorFlow."""
     if count:
         import tensorflow as tf
 

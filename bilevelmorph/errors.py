@@ -1,7 +1,7 @@
-"""Errors about arguments, all made here.
+"""Errors about invalid arguments and files.
 
-An error says in one line what was given, what was expected and how to fix it.
-The library names arguments; the command line turns each into its flag.
+A message states in one line what was given, what was expected and how to fix it.
+It names Python arguments, which the command line replaces with its flags.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _REFERENCE = re.compile(f"{_MARK}([^{_MARK}=]*)(?:=([^{_MARK}]*))?{_MARK}")
 
 
 class InputError(ValueError):
-    """A user's mistake: a bad file, a bad argument, data that do not fit.
+    """Invalid input: a bad file, a bad argument, or data that do not fit together.
 
-    In a program it is an ordinary `ValueError`. The command line prints its
-    message as one line, with flags for arguments, and exits with status 2.
+    In Python it is an ordinary `ValueError`. The command line prints the message
+    as one line, with flags in place of arguments, and exits with status 2.
 
     Args:
-        argument: Name of the argument at fault, or of the file; or the whole
-            message, if nothing else is given.
+        argument: Name of the invalid argument or file; the whole message if nothing
+            else is given.
         came: The value that was given.
-        expected: What would have been valid.
-        fix: How to fix it; optional.
+        expected: Description of a valid value.
+        fix: Suggestion how to fix the error; optional.
 
     >>> error = InputError("lr", "-1", "a number above 0")
     >>> str(error)
@@ -39,7 +39,7 @@ class InputError(ValueError):
 
     def __init__(self, argument: str, came: str = "", expected: str = "", fix: str = "") -> None:
         self.argument, self.came, self.expected, self.fix = argument, came, expected, fix
-        # Keras rebuilds such an error from its text alone, with a prefix.
+        # Keras recreates exceptions from their text alone, with a prefix.
         super().__init__(self._text(argument))
 
     def __reduce__(self) -> tuple[type, tuple[str, ...]]:
@@ -50,11 +50,11 @@ class InputError(ValueError):
         return f"{text}; {self.fix}" if self.fix else text
 
     def message(self, flags: Mapping[str, str] | None = None) -> str:
-        """The error in one line.
+        """The one-line message.
 
         Args:
             flags: Flag of each argument, for users of the command line; by
-                default arguments are named as in Python.
+                default, arguments keep their Python names.
         """
         flags = flags or {}
 
@@ -83,13 +83,13 @@ def argument(name: str, value: Any = None) -> str:
 
 
 def fail(what: str, came: Any, expected: str, fix: str = "") -> InputError:
-    """Build an error, to be raised by the caller.
+    """Build an error for the caller to raise.
 
     Args:
-        what: The argument at fault, such as ``"epochs"``, or a file's name.
+        what: The invalid argument, such as ``"epochs"``, or the name of a file.
         came: The value that was given.
-        expected: What would have been valid.
-        fix: How to fix it; optional.
+        expected: Description of a valid value.
+        fix: Suggestion how to fix the error; optional.
 
     Returns:
         The `InputError`.
@@ -113,7 +113,7 @@ def one_of(what: str, value: Any, allowed: Iterable[Any]) -> Any:
 
 
 def positive(what: str, value: Any, *, zero: bool = False, whole: bool = False) -> Any:
-    """Return `value` if it is a finite number above zero (or zero, if allowed).
+    """Return `value` if it is a finite number above zero (or zero, if allowed), else raise `InputError`.
 
     >>> positive("steps", 7, whole=True)
     7
@@ -130,7 +130,7 @@ def positive(what: str, value: Any, *, zero: bool = False, whole: bool = False) 
 
 
 def spatial_rank(what: str, ndims: int, allowed: Sequence[int] = (1, 2, 3)) -> int:
-    """Return `ndims` if it is a supported number of spatial dimensions.
+    """Return `ndims` if it is a supported number of spatial dimensions, else raise `InputError`.
 
     >>> spatial_rank("image", 3)
     3

@@ -1,8 +1,8 @@
-"""Components found by identifier: losses, regularizers, networks, hypergradient methods, objectives, readers.
+"""Registries of components: losses, regularisers, networks, hypergradient methods, objectives, readers.
 
-Every built-in name appears here once. An identifier is such a name, an
-instance, a class or function, or ``"package.module:Name"`` for one of your own,
-so that adding a component takes one file, which may be outside this package.
+Every built-in component is listed here by name. An identifier of a component is
+such a name, an instance, a class, a function, or ``"package.module:Name"``. Adding
+a component therefore takes one file, which may be outside this package.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bilevelmorph.errors import fail
 
 
 class Registry(Mapping[str, Any]):
-    """The names of one kind of component, each with the place from which it is imported on first use.
+    """Components of one kind by name, each imported on first use.
 
     Args:
-        kind: Kind of component, for messages; also the argument that takes them.
-        entries: ``"package.module:Name"`` by name.
-        aliases: Present names by former names, which are not listed.
+        kind: Name of the argument that takes these components, for error messages.
+        entries: Location of each component, ``"package.module:Name"``, by name.
+        aliases: Current names by former names; former names are found but not listed.
 
     >>> methods = Registry("optimizer", {"adam": "bilevelmorph.bilevel.adam:Adam"}, {"kingma": "adam"})
     >>> list(methods), methods.find("kingma").__name__
@@ -46,10 +46,10 @@ class Registry(Mapping[str, Any]):
         return len(self._entries)
 
     def add(self, name: str, component: Any) -> None:
-        """Register a component of your own under a name, in this process.
+        """Register a component under a name, for this process only.
 
         Args:
-            name: A new name, or one whose component is replaced.
+            name: A new name, or an existing one, whose component is then replaced.
             component: ``"package.module:Name"``, or the component itself.
 
         >>> readers = Registry("reader", {})
@@ -60,18 +60,18 @@ class Registry(Mapping[str, Any]):
         self._entries[name] = component
 
     def find(self, identifier: Any, *, imported: bool = False) -> Any:
-        """Find the component that an identifier names.
+        """Look up the component for an identifier.
 
         Args:
             identifier: A name, ``"package.module:Name"``, or the component itself.
-            imported: Take ``"package.module:Name"`` only from modules that are
-                already imported, for identifiers that come from a file.
+            imported: Accept ``"package.module:Name"`` only from modules that are
+                already imported; meant for identifiers read from a file.
 
         Returns:
             A class, function or instance.
 
         Raises:
-            InputError: No component has this name.
+            InputError: There is no such component.
         """
         if not isinstance(identifier, str):
             return identifier
@@ -83,7 +83,7 @@ class Registry(Mapping[str, Any]):
             names = ", ".join(self)
             raise fail(self.kind, repr(identifier), f"one of {names}, or your own as package.module:Name")
         if imported and identifier.partition(":")[0] not in sys.modules:
-            came = f"{identifier}, which a file asks for"
+            came = f"{identifier}, read from a file"
             raise fail(self.kind, came, "a module of yours that is imported", "import it first")
         try:
             return _imported(identifier)
@@ -94,17 +94,17 @@ class Registry(Mapping[str, Any]):
             ) from error
 
     def make(self, identifier: Any, *, imported: bool = False, **options: Any) -> Any:
-        """Find a component; a class is instantiated with those options that it takes.
+        """Look up a component and, if it is a class, instantiate it with the options that it accepts.
 
         Args:
             identifier, imported: See `find`.
-            options: Arguments of a class's constructor; those that it does not take are omitted.
+            options: Arguments for the constructor of a class; those that it does not accept are dropped.
         """
         found = self.find(identifier, imported=imported)
         return found(**accepted(found, options)) if inspect.isclass(found) else found
 
     def identifier(self, component: Any) -> str:
-        """The identifier by which another process finds a component."""
+        """The identifier from which another process can find a component."""
         if isinstance(component, str):
             return self.aliases.get(component, component)
         thing = component if inspect.isclass(component) or inspect.isfunction(component) else type(component)
@@ -113,7 +113,7 @@ class Registry(Mapping[str, Any]):
 
 
 def accepted(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options that are parameters of a function or of a class's constructor.
+    """Select the options that a function or the constructor of a class accepts.
 
     >>> accepted(lambda width, sigma=1.0: None, {"width": 5, "bins": 32})
     {'width': 5}

@@ -94,6 +94,7 @@ def ports(files):
         yield {"localhost:8500": f"localhost:{first}", "localhost:8501": f"localhost:{second}"}
 
 
+@pytest.mark.usefixtures("plain_graphs")
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_runs(text, files, monkeypatch, request):
     monkeypatch.chdir(files)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import bilevelmorph
 
+pytestmark = pytest.mark.usefixtures("plain_graphs")
 MODULES = sorted(m.name for m in pkgutil.walk_packages(bilevelmorph.__path__, "bilevelmorph."))
 GLOBALS = {"tf": tf, "np": np, "Path": Path}
 

@@ -1,1 +1,1 @@
-"""The command line: one module a command, shared with `scripts/`."""
+"""The command line: one module per command, shared with `scripts/`."""

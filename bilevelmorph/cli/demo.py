@@ -1,4 +1,4 @@
-"""Register a pair made from the MNI152 template with a known deformation, bias, noise and contrast."""
+"""Register a synthetic pair: the MNI152 template with known deformation, bias field, noise and contrast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bilevelmorph.cli.options import Gpu
 
 @dataclass(frozen=True)
 class Options:
-    """A demonstration.
+    """Options of the demonstration.
 
     >>> Options().seed
     1
@@ -23,13 +23,13 @@ class Options:
     seed: int = 1
     """Random seed of the deformation, the bias field and the noise."""
     amplitude: float = 4.0
-    """Strength of the deformation, in voxels of 2 mm."""
+    """Standard deviation of the random velocity, in voxels of 2 mm."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""
 
 
 def run(options: Options) -> None:
-    """Make the pair, register it, score it, draw it."""
+    """Make the pair, register it, score the result and draw it."""
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)

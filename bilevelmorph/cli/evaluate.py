@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What to score.
+    """Options of an evaluation.
 
     >>> Options(data="scans").split
     'val'
@@ -25,35 +25,35 @@ class Options:
     data: Folder = None
     """Folder with a dataset.json."""
     split: Literal["val", "test"] = "val"
-    """Which pairs of --data."""
+    """Split of --data to score."""
     pairs: File = None
-    """CSV (moving,fixed,moving_seg,fixed_seg), or VoxelMorph's list of two names per line."""
+    """CSV with the header moving,fixed,moving_seg,fixed_seg, or a VoxelMorph list with two names per line."""
     img_prefix: str = ""
-    """Prefix of every name in such a list."""
+    """Prefix added to every name in a VoxelMorph list."""
     img_suffix: str = ""
-    """Suffix of every name in such a list."""
+    """Suffix added to every name in a VoxelMorph list."""
     seg_prefix: str = ""
-    """Prefix that turns a name into that of its label map."""
+    """Prefix added to a name in a VoxelMorph list to give that of its label map."""
     seg_suffix: str = ""
-    """Suffix likewise."""
+    """Suffix added to a name in a VoxelMorph list to give that of its label map."""
     labels: File = None
-    """npy or text file of the label values to score; by default all in dataset.json, or in the pair."""
+    """npy or text file with the label values to score; by default all in dataset.json or in the pair."""
     limit: int = 0
-    """Score only the first pairs, this many; 0 for all."""
+    """Number of pairs to score, starting with the first; 0 for all."""
     method: Literal["model", "affine", "rigid", "identity"] = "model"
-    """What to score; identity, rigid and affine use no model."""
+    """Method to score; identity, rigid and affine use no model."""
     out: File = None
-    """Where to write the scores, a CSV with one row per pair; a JSON summary is written beside it."""
+    """Where to write a CSV of the scores, one row per pair; a JSON summary is written next to it."""
     save_moved: Folder = None
     """Folder for the warped label maps."""
     quiet: bool = False
-    """No progress bar."""
+    """Hide the progress bar."""
     registration: ModelOptions = field(default_factory=ModelOptions)
-    """Registration."""
+    """How pairs are registered."""
 
 
 def run(options: Options) -> None:
-    """Evaluate, write, print the means."""
+    """Evaluate, write the scores and print their means."""
     if bool(options.data) == bool(options.pairs):
         raise fail(
             "pairs",
@@ -133,7 +133,7 @@ def _pairs(options: Options) -> tuple[list[Pair], list[int] | None]:
         ends = (options.img_prefix, options.img_suffix, options.seg_prefix, options.seg_suffix)
         single, pairs = read_list(source, *ends)
         if single:
-            raise fail(source, "single names", "two names a line, moving and fixed")
+            raise fail(source, "single names", "two names per line, moving and fixed")
     if options.labels:
         labels = read_labels(options.labels)
     if options.limit < 0:

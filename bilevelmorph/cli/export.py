@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from bilevelmorph.errors import argument, fail
 
-# Flags that belong to one format, with their defaults.
+# Flags that apply to one format only: that format and their defaults.
 OWN = {
     "shape": ("stablehlo", None),
     "precision": ("savedmodel", "float32"),
@@ -21,7 +21,7 @@ Sizes = Annotated[tuple[int, ...] | None, arg(metavar="INT ...")]
 
 @dataclass(frozen=True)
 class Options:
-    """What to export.
+    """Options of an export.
 
     >>> Options("served").format
     'savedmodel'
@@ -34,11 +34,11 @@ class Options:
     format: Literal["savedmodel", "onnx", "stablehlo"] = "savedmodel"
     """savedmodel for TensorFlow (Serving) and OpenVINO; onnx for ONNX Runtime; stablehlo for XLA."""
     shape: Sizes = None
-    """stablehlo: image size; by default as the model was trained."""
+    """stablehlo: image size; by default that used in training."""
     precision: Literal["float32", "float16"] = "float32"
-    """savedmodel: precision of the stored weights; float16 halves them, computation stays in float32."""
+    """savedmodel: precision of the stored weights; float16 halves the size, computation stays in float32."""
     serving_warmup: Sizes = None
-    """savedmodel: image size that TensorFlow Serving registers at start-up, before any request."""
+    """savedmodel: size of a pair that TensorFlow Serving registers at start-up to warm up."""
 
 
 def run(options: Options) -> None:

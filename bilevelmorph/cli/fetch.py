@@ -11,18 +11,18 @@ from bilevelmorph.config.flags import Folder
 
 @dataclass(frozen=True)
 class Options:
-    """A download.
+    """Options of a download.
 
     >>> Options("hippocampus").out is None
     True
     """
 
     name: tyro.conf.Positional[str]
-    """hippocampus: 220 labelled MR scans of the Medical Segmentation Decathlon."""
+    """Data set: hippocampus (220 labelled MR scans of the Medical Segmentation Decathlon)."""
     out: Folder = None
     """Folder to create; by default named after the data set."""
     quiet: bool = False
-    """No progress bar."""
+    """Hide the progress bar."""
 
 
 def run(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Optimise the deformation of one pair, from zero or from a model's: VoxelMorph's train_instance."""
+"""Optimise the deformation of one pair, from zero or from a model's output (VoxelMorph's train_instance)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bilevelmorph.errors import positive
 
 @dataclass(frozen=True)
 class Options:
-    """One pair.
+    """Options of the optimisation of one pair.
 
     >>> Options("a.nii.gz", "b.nii.gz", "moved.nii.gz").steps
     200
@@ -31,19 +31,19 @@ class Options:
     model: Annotated[str | None, arg(metavar="MODEL")] = None
     """Bundled model or .keras file to start from; without one, start from zero displacement."""
     affine: Affine = "none"
-    """Linear alignment first."""
+    """Linear alignment before the optimisation."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""
     steps: int = 200
-    """Iterations."""
+    """Number of iterations."""
     lr: float = 5e-5
-    """Learning rate of Adam; multiplied by --multiplier, it is in voxels of the velocity."""
+    """Learning rate of Adam; its product with --multiplier is in voxels of the velocity."""
     multiplier: float = 1000.0
-    """Multiplier of --lr."""
+    """Factor by which --lr is multiplied."""
     int_steps: int = 7
-    """Scaling-and-squaring steps, without a model."""
+    """Scaling-and-squaring steps; used only without --model."""
     int_downsize: int = 2
-    """Factor by which the velocity is coarser than the image, without a model."""
+    """Factor by which the velocity is coarser than the image; used only without --model."""
     image_loss: str = "mse"
     """Similarity: mse, ncc, mind, nmi, or your own as package.module:Name."""
     window: int = 9

@@ -1,4 +1,4 @@
-"""`bilevelmorph <command>`: runs the command and reports users' mistakes in one line."""
+"""`bilevelmorph <command>`: runs the command and reports invalid input in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     """Parse and run one command.
 
     Returns:
-        The exit status: 0, 1 (ran, with failures), 2 (a user's mistake), 130 (interrupted).
+        The exit status: 0, 1 (ran, with failures), 2 (invalid input), 130 (interrupted).
     """
     from bilevelmorph.cli.parsing import parse
     from bilevelmorph.config.flags import flags_of
@@ -51,10 +51,10 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     except (ImportError, OSError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
     except Exception as error:
-        # TensorFlow's own class of it must not be imported for this.
+        # Compared by name, so that TensorFlow is not imported for its class.
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        print(f"{prog}: error: memory is full; smaller images, or a machine with more", file=sys.stderr)
+        print(f"{prog}: error: out of memory; use smaller images or a machine with more", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="bilevelmorph",
         description="Deformable registration of medical images.",
-        epilog=f"commands:\n{listing}\n\n'bilevelmorph COMMAND --help' tells more.",
+        epilog=f"commands:\n{listing}\n\n'bilevelmorph COMMAND --help' lists the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")

@@ -13,14 +13,14 @@ from bilevelmorph.errors import fail
 
 @dataclass(frozen=True)
 class Options:
-    """Which model to show.
+    """Options of the list of models.
 
     >>> Options().name is None
     True
     """
 
     name: Annotated[tyro.conf.Positional[str | None], arg(metavar="NAME")] = None
-    """Name of a model whose card is shown."""
+    """Name of the model whose card is shown; without a name, all models are listed."""
 
 
 def run(options: Options) -> None:

@@ -28,12 +28,12 @@ class ModelOptions:
     affine: Affine = "none"
     """Linear alignment before the model."""
     init: Init = None
-    """Initial placement: by the headers or by the grids' centres; by default as the model was trained."""
+    """Initial placement by the headers or by the centres of the grids; by default as in training."""
     instance_steps: int = 0
-    """Instance optimisation: iterations that refine each pair after the model."""
+    """Iterations of instance optimisation that refine each pair after the model; 0 for none."""
     mc_samples: int = 0
-    """Samples of a probabilistic model, for a map of the uncertainty."""
+    """Number of samples of a probabilistic model for an uncertainty map; 0 for none."""
     reader: Reader = None
-    """Your own reader for a file ending, as in .ending=my_module:read."""
+    """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""

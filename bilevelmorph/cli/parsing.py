@@ -1,4 +1,4 @@
-"""Command lines, parsed by tyro into the options of a command."""
+"""Parsing of command lines into the options of a command, with tyro."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def parse(options: type[T], words: Sequence[str], prog: str, description: str | 
 
 
 def _present(words: Sequence[str], prog: str) -> list[str]:
-    """The arguments, with present flags in place of those of version 0.1."""
+    """The arguments, with flags of version 0.1 replaced by the current ones."""
     out = []
     for word in map(str, words):
         flag, equals, value = word.partition("=")
@@ -92,9 +92,9 @@ def _from_file(options: type[T], words: Sequence[str]) -> Any:
 
 
 def _in_one_line(text: str) -> str:
-    """The body of an error message of tyro: between its title and the next rule, without the frame."""
+    """The body of an error message of tyro, between its title and the next rule, without the frame."""
     lines = [line.strip(" │") for line in text.splitlines()][1:]
-    if lines and _is_rule(lines[0]):  # below the title where the terminal has no Unicode
+    if lines and _is_rule(lines[0]):  # below the title if the terminal has no Unicode
         lines = lines[1:]
     said = [line.strip() for line in takewhile(lambda line: not _is_rule(line), lines) if line.strip()]
     if said and said[0].startswith("Missing from"):

@@ -1,4 +1,4 @@
-"""Align a moving image with a fixed image, or every pair of a list; any size, spacing and orientation."""
+"""Align a moving image with a fixed image, or all pairs of a list, of any size, spacing and orientation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from bilevelmorph.cli.options import ModelOptions, WarpFormat
 from bilevelmorph.config.flags import File, Folder
@@ -46,59 +48,59 @@ class PairOptions:
     jacobian: File = None
     """Where to write the Jacobian determinant, on the fixed grid."""
     uncertainty: File = None
-    """Where to write the standard deviation of the displacement in mm; by default beside --moved."""
+    """Where to write the standard deviation of the displacement in mm; by default next to --moved."""
     moving_seg: File = None
-    """Label map of the moving image, to be warped as well."""
+    """Label map of the moving image, which is warped as well."""
     moved_seg: File = None
     """Where to write the warped label map."""
     fixed_mask: File = None
-    """Mask on the fixed grid; the affine step and the report are restricted to it."""
+    """Mask on the fixed grid that restricts the affine step and the reported similarity and displacement."""
     figure: File = None
-    """Where to write a picture (png)."""
+    """Where to write a figure of the result (png)."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Many pairs.
+    """Options for many pairs.
 
     >>> BatchOptions().workers
     2
     """
 
     pairs: File = None
-    """CSV with the header moving,fixed[,moving_seg,fixed_seg]; needs --out."""
+    """CSV with the header moving,fixed[,moving_seg,fixed_seg]; requires --out."""
     workers: int = WORKERS
-    """Processes on this machine."""
-    scheduler: File = None
-    """Address of a running Dask scheduler; its workers are used instead."""
+    """Number of worker processes on this machine."""
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Address of a running Dask scheduler, whose workers are used instead."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to register.
+    """Options of a registration.
 
     >>> Options().warp_format
     'voxelmorph'
     """
 
     pair: PairOptions = field(default_factory=PairOptions)
-    """One pair."""
+    """Registration of one pair."""
     batch: BatchOptions = field(default_factory=BatchOptions)
-    """Many pairs."""
+    """Registration of many pairs."""
     out: Folder = None
-    """Folder for the moved image, warp, Jacobian, report and figure (for many pairs: of doubtful ones)."""
+    """Folder for moved image, warp, Jacobian, report and figure (of many pairs, only doubtful ones)."""
     bids: bool = False
     """Name the files in --out as BIDS derivatives."""
     warp_format: WarpFormat = "voxelmorph"
-    """Displacements in voxels, or in millimetres as ITK, ANTs and 3D Slicer read them."""
+    """Displacements in voxels, or in millimetres as read by ITK, ANTs and 3D Slicer."""
     quiet: bool = False
-    """No progress bar."""
+    """Hide the progress bar."""
     registration: ModelOptions = field(default_factory=ModelOptions)
-    """Registration."""
+    """How pairs are registered."""
 
 
 def run(options: Options) -> int:
-    """Register one pair, or all of a list."""
+    """Register one pair, or all pairs of a list."""
     if options.bids and not options.out:
         raise fail("bids", f"no {argument('out')}", f"{argument('out', 'DIR')} beside it")
     if options.out and Path(options.out).is_file():
@@ -149,7 +151,7 @@ def _check_one(options: Options) -> None:
         if not getattr(pair, name):
             raise fail(name, "nothing", "an image", f"or {argument('pairs', 'FILE')} for many")
     if not pair.moved and not options.out:
-        fix = f"or {argument('out', 'DIR')} for all there is"
+        fix = f"or {argument('out', 'DIR')} for all outputs"
         raise fail("moved", "nothing", "where to write the moved image", fix)
     if not options.out and bool(pair.moving_seg) != bool(pair.moved_seg):
         both = f"{argument('moving_seg')} and {argument('moved_seg')}"
@@ -223,7 +225,7 @@ def _report_path(options: Options) -> Path:
 
 
 def beside(path: str, word: str) -> str:
-    """A name for a further output.
+    """The name of a further output next to a file.
 
     >>> beside("out/moved.nii.gz", "uncertainty")
     'out/moved_uncertainty.nii.gz'

@@ -13,21 +13,21 @@ from bilevelmorph.config.flags import File
 
 @dataclass(frozen=True)
 class Options:
-    """A search.
+    """Options of a search.
 
     >>> Options().search.budget.budget
     '2h'
     """
 
     config_file: Annotated[File, arg(name="config")] = None
-    """YAML or JSON of options; flags beside it take precedence."""
+    """YAML or JSON file of options; flags take precedence over it."""
     quiet: bool = False
-    """No progress bars."""
+    """Hide the progress bars."""
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
 def run(options: Options) -> None:
-    """Search."""
+    """Run the search."""
     config = options.search
     from bilevelmorph.devices import choose_gpu, shared_compilations, use_threads
 

@@ -1,4 +1,4 @@
-"""Build an unbiased template from a folder of scans, and a network that registers it with them."""
+"""Build an unbiased template from your scans, together with a network that registers it with them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from bilevelmorph.config.flags import File
 
 @dataclass(frozen=True)
 class Options:
-    """A template.
+    """Options of template construction.
 
     >>> Options().template.mean_loss_weight
     1.0
     """
 
     config_file: Annotated[File, arg(name="config")] = None
-    """YAML or JSON of options; flags beside it take precedence."""
+    """YAML or JSON file of options; flags take precedence over it."""
     quiet: bool = False
-    """No progress bars."""
+    """Hide the progress bars."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
     """Template."""
 
 
 def run(options: Options) -> None:
-    """Make a template."""
+    """Build the template."""
     config = options.template
     from bilevelmorph.devices import choose_gpu, use_threads
 

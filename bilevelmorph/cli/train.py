@@ -1,4 +1,4 @@
-"""Train a registration network: VoxelMorph's flags and defaults, and ours."""
+"""Train a registration network; flags and defaults of VoxelMorph, and further ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bilevelmorph.config.flags import File
 
 @dataclass(frozen=True)
 class Options:
-    """A training run.
+    """Options of a training run.
 
     >>> Options().training.schedule.epochs
     1500
     """
 
     config_file: Annotated[File, arg(name="config")] = None
-    """YAML or JSON of options, such as the config.json of a run; flags beside it take precedence."""
+    """YAML or JSON file of options, such as the config.json of a run; flags take precedence over it."""
     quiet: bool = False
-    """No progress bars."""
+    """Hide the progress bars."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 def run(options: Options) -> None:
-    """Train."""
+    """Run the training."""
     config = options.training
     from bilevelmorph.devices import choose_gpu, use_threads
     from bilevelmorph.errors import InputError, positive
@@ -46,6 +46,6 @@ def run(options: Options) -> None:
         try:
             trajectory_figure(table.with_name("weights.png"), {"": table})
             print(f"trajectories of the loss weights: {table.with_name('weights.png')}")
-        except InputError as error:  # the network is trained, with or without a figure
+        except InputError as error:  # the network has been trained, with or without a figure
             print(f"no figure of the loss weights: {error}")
     print(f"checkpoints, log and configuration are in {config.output.model_dir}")

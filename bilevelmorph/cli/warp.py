@@ -1,4 +1,4 @@
-"""Apply a displacement to an image (linear) or a label map (nearest)."""
+"""Warp an image (linear interpolation) or a label map (nearest neighbour) by a displacement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bilevelmorph.errors import argument, fail
 
 @dataclass(frozen=True)
 class Options:
-    """What to warp.
+    """Options of a warp.
 
     >>> Options("a.nii.gz", "warp.nii.gz", "moved.nii.gz").kind
     'auto'
@@ -27,11 +27,11 @@ class Options:
     moved: str
     """Where to write the result (nii, nii.gz, npz)."""
     kind: Literal["auto", "image", "labels"] = "auto"
-    """What --moving is; auto takes integers of at most 512 different values for labels."""
+    """Kind of --moving; auto takes integers with at most 512 different values for labels."""
     warp_format: Literal["auto", "voxelmorph", "itk"] = "auto"
-    """Form of the warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
+    """Format of --warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
     interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
-    """Interpolation; overrides that of --kind."""
+    """Interpolation; overrides the one that --kind implies."""
     gpu: Gpu = "0"
     """Accepted for compatibility with VoxelMorph; warping a file runs on the CPU."""
 

@@ -10,16 +10,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Options:
-    """Points and a warp.
+    """Options of a warp of points.
 
     >>> Options("fixed.csv", "warp.nii.gz", "moving.csv").space
     'ras'
     """
 
     points: str
-    """CSV with the header x,y,z: world coordinates in the fixed image, millimetres."""
+    """CSV with the header x,y,z: world coordinates of points in the fixed image, in millimetres."""
     warp: str
-    """Displacement written by `register`."""
+    """Displacement written by `register`, ITK or ANTs."""
     moved: str
     """Where to write the mapped points (CSV)."""
     space: Literal["ras", "lps"] = "ras"

@@ -1,4 +1,4 @@
-"""How long a search runs, and which searcher it uses."""
+"""Duration and searcher of a search."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ class BudgetConfig:
     budget: str = "2h"
     """Total time, such as 45m or 2h; the same command resumes an interrupted search."""
     searcher: Searcher = "gradient"
-    """gradient (with as much time for random candidates beside it), or one of Keras Tuner's."""
+    """gradient (with equal time for random candidates), or one of Keras Tuner's searchers."""
     trial_steps: int = 200
-    """Training steps of a candidate before it is scored."""
+    """Training steps of each candidate before it is scored."""
     trials: int = 0
-    """Limit on Keras Tuner's candidates, and on those tried after the first two; 0: as many as fit."""
+    """Maximum number of candidates (gradient: after the first two); 0: as many as the budget allows."""
     search_steps: int = 0
-    """gradient: training steps of the supernet; 0: as many as fit. With --trials as well, the
-    result depends only on the seed, not on the speed of the machine."""
+    """gradient: training steps of the supernet; 0: as many as the budget allows. If --trials is
+    given too, the result depends only on the seed, not on the speed of the machine."""
     search_spacing: float = 0.0
-    """gradient: voxel size of the supernet, millimetres; coarser than --spacing, it allows more
-    steps in the same time; 0: as --spacing."""
+    """gradient: voxel size of the supernet, in mm; coarser voxels allow more steps; 0: as --spacing."""

@@ -15,7 +15,7 @@ from bilevelmorph.io.json import read_json, write_json
 
 C = TypeVar("C")
 
-# Arguments of version 0.1 and what replaces them, flags likewise; to be removed in version 0.3.
+# Arguments and flags of version 0.1 with their current names; to be removed in version 0.3.
 RENAMED = {
     "upper": "outer_loss",
     "strategy": "hypergradient",
@@ -32,23 +32,23 @@ RENAMED = {
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as a nested table; the entries are named as its fields."""
+    """Convert a configuration to a nested table, whose keys are the names of the fields."""
     return dataclasses.asdict(config)
 
 
 def from_dict(
     cls: type[C], values: Mapping[str, Any], what: str = "configuration", base: C | None = None
 ) -> C:
-    """A configuration from a table: nested as `to_dict` gives it, or flat with one entry a flag.
+    """Build a configuration from a table, nested as returned by `to_dict` or flat with one key per flag.
 
     Args:
-        cls: Of the configuration.
-        values: What the table lacks is taken from `base`.
-        what: Name of the table, for errors.
-        base: By default the configuration's defaults.
+        cls: Class of the configuration.
+        values: The table; missing values are taken from `base`.
+        what: Name of the table, for error messages.
+        base: Configuration to start from; by default that of the default values.
 
     Raises:
-        InputError: An entry that the configuration does not have, or a value of another type.
+        InputError: The table has an unknown key or a value of the wrong type.
 
     >>> from bilevelmorph.config import TrainingConfig
     >>> config = from_dict(TrainingConfig, {"network": {"enc": [8, 8]}, "lr": 0.01})
@@ -79,7 +79,7 @@ def from_dict(
 
 
 def _replaced(config: Any, changes: Mapping[str, Mapping[str, Any]], inside: str) -> Any:
-    """The configuration with other values, by part and field."""
+    """A copy of the configuration with changed values, given by part and field."""
     own: dict[str, Any] = dict(changes.get(inside, {}))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -89,7 +89,7 @@ def _replaced(config: Any, changes: Mapping[str, Mapping[str, Any]], inside: str
 
 
 class Table:
-    """What every configuration can do: be read, written, and changed by the names of its flags.
+    """Base class of configurations that are read, written, and changed by the names of their flags.
 
     >>> from bilevelmorph.config import TrainingConfig
     >>> config = TrainingConfig.of(lr=0.01, epochs=3)
@@ -99,24 +99,24 @@ class Table:
 
     @classmethod
     def of(cls, **values: object) -> typing.Self:
-        """The defaults with other values, named as the flags are."""
+        """The defaults with some values changed, named like the flags."""
         return from_dict(cls, values, "argument")
 
     def with_(self, **values: object) -> typing.Self:
-        """The same with other values, named as the flags are."""
+        """A copy with some values changed, named like the flags."""
         return from_dict(type(self), values, "argument", self)
 
     @classmethod
     def load(cls, path: str | Path) -> typing.Self:
-        """Read JSON or YAML: what `save` wrote, now or in version 0.1.
+        """Read a JSON or YAML file, written by this version or by version 0.1.
 
         Raises:
-            InputError: No such file, another form, or an unknown key.
+            InputError: The file is missing or malformed, or it has an unknown key.
         """
         return from_dict(cls, read_table(path), str(path))
 
     def flat(self) -> dict[str, object]:
-        """Every value by its argument."""
+        """All values by the names of their arguments."""
         found = {}
         for part, field, _, name in leaves(type(self)):
             place: Any = self
@@ -126,15 +126,15 @@ class Table:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON."""
+        """Write the configuration as JSON."""
         write_json(path, to_dict(self))
 
 
 def read_table(path: str | Path) -> dict[str, Any]:
-    """The table of a JSON or YAML file.
+    """Read the table in a JSON or YAML file.
 
     Raises:
-        InputError: It is not there, or holds no table.
+        InputError: The file is missing or does not hold a table.
     """
     if Path(path).suffix.lower() in (".yaml", ".yml"):
         content = _read_yaml(Path(path))

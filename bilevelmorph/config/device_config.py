@@ -17,10 +17,10 @@ class DeviceConfig:
     """
 
     gpu: Annotated[str, arg(aliases=("-g",))] = "0"
-    """GPU numbers, comma separated; -1 for the CPU."""
+    """Comma-separated GPU numbers; -1 for the CPU."""
     threads: int = 0
     """CPU threads per operation; 0 for all."""
     xla: Literal["auto", "off", "islands", "step"] = "auto"
     """What XLA compiles; auto: whole training steps on a GPU, single operations (islands) on a CPU."""
     seed: int = 0
-    """Random seed; on a CPU, runs with the same seed agree bit by bit."""
+    """Random seed; on a CPU, runs with the same seed give identical results."""

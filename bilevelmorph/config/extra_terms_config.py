@@ -17,7 +17,7 @@ class ExtraTermsConfig:
     """
 
     bidir: bool = False
-    """Symmetric objective: compare in both directions."""
+    """Symmetric objective: compare the images in both directions."""
     dice_weight: Annotated[float, arg(aliases=("--dice-loss-weight",))] = 0.0
     """Weight of the soft Dice loss on training labels."""
     feature_kl: float = 0.001
@@ -25,4 +25,4 @@ class ExtraTermsConfig:
     kl_lambda: float = 10.0
     """Prior precision of the KL divergence of a probabilistic velocity."""
     image_sigma: Annotated[float, arg(name="legacy-image-sigma")] = 1.0
-    """Standard deviation of the image noise, for mse."""
+    """Standard deviation of the image noise; used by mse."""

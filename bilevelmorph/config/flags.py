@@ -1,7 +1,7 @@
-"""How a field of a configuration appears on the command line, where its type does not say it all.
+"""Annotated types of configuration fields, and the names of the flags derived from fields.
 
-Flags, their help and their values are derived by tyro from the dataclasses of this
-package: the name of a field is its flag, the text below it is its help.
+Tyro derives the flags, their help and their values from the dataclasses of this
+package: the name of a field becomes its flag, the text below it the help.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _parsed(tokens: list[str]) -> tuple[tuple[int, ...], ...]:
         raise ValueError(f"{' '.join(tokens)!r} is not a list such as: - 16,16 32,32") from None
 
 
-# Filters of convolutions at every scale: ``- 16,16 32`` for none, two and one.
+# Filters of the convolutions at each scale; ``- 16,16 32`` means none, two and one convolution.
 Widths = Annotated[
     tuple[tuple[int, ...], ...],
     tyro.constructors.PrimitiveConstructorSpec(
@@ -40,14 +40,14 @@ Widths = Annotated[
 
 
 def leaves(cls: Any) -> Iterator[tuple[str, dataclasses.Field[Any], Any, str]]:
-    """Every field of a configuration and of those within it.
+    """Iterate over the fields of a configuration, including those of nested configurations.
 
     Args:
         cls: A dataclass.
 
     Yields:
-        Name of the part that holds it (empty for the configuration itself), field, its
-        type, and the argument that its flag stands for.
+        Name of the part that holds the field (empty for the configuration itself), the
+        field, its type, and the argument that its flag stands for.
 
     >>> from bilevelmorph.config import OptimizationConfig
     >>> [argument for *_, argument in leaves(OptimizationConfig)][:2]
@@ -65,7 +65,7 @@ def leaves(cls: Any) -> Iterator[tuple[str, dataclasses.Field[Any], Any, str]]:
 
 
 def flags_of(cls: Any) -> dict[str, str]:
-    """The flag of every argument of a configuration, by the argument's name and by the field's.
+    """The flag of every argument of a configuration, by the name of the argument and of the field.
 
     >>> from bilevelmorph.config import ObjectiveConfig
     >>> flags_of(ObjectiveConfig)["lambda_weight"]

@@ -1,4 +1,4 @@
-"""Which network is trained."""
+"""The network to be trained."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bilevelmorph.config.flags import File, Widths
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network; options that it does not take are refused.
+    """Network; options that it does not accept are refused.
 
     >>> NetworkConfig(kind="propagation").scales
     (4, 2)
     """
 
     kind: Annotated[str, arg(name="network")] = "vxm"
-    """vxm, propagation, or your own as package.module:Name."""
+    """Network to train: vxm, propagation, or your own as package.module:Name."""
     genotype: File = None
-    """Genotype file of a search; builds the network that was found, in place of --network."""
+    """Genotype file written by a search; its network is built instead of --network."""
     enc: tuple[int, ...] = (16, 32, 32, 32)
     """vxm: filters of the encoder."""
     dec: tuple[int, ...] = (32, 32, 32, 32, 32, 16, 16)
@@ -35,7 +35,7 @@ class NetworkConfig:
     scales: tuple[int, ...] = (4, 2)
     """propagation: scales of the stages, from coarse to fine."""
     encoder: Widths = ((), (16, 16, 16), (32, 32, 32))
-    """propagation: filters at 1/1, 1/2, 1/4, ...; - for none, as in: - 16,16 32,32."""
+    """propagation: filters of the encoder at 1/1, 1/2, 1/4, ...; - for none, as in: - 16,16 32,32."""
     matching: tuple[int, ...] = (48, 32, 16)
     """propagation: filters of the data-matching blocks."""
     regularization: tuple[int, ...] = (48, 48, 32)
@@ -43,7 +43,7 @@ class NetworkConfig:
     radius: tuple[int, ...] = (0,)
     """propagation: search radius in voxels, one for all stages or one per stage."""
     descriptor: Annotated[Literal["mind"] | None, arg(metavar="mind")] = None
-    """propagation: contrast-independent descriptor as input of the encoder."""
+    """propagation: contrast-independent descriptors as further input of the encoder."""
     analytic_steps: tuple[Literal["argmin", "gradient"], ...] = ()
     """propagation: closed-form steps that the learned blocks correct."""
     steps: tuple[int, ...] = (1,)

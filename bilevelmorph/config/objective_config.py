@@ -31,4 +31,4 @@ class ObjectiveConfig:
     folding_weight: float = 0.0
     """Weight of the penalty on folding."""
     loss_weights: File = None
-    """JSON file of weights by name, such as a search writes; takes precedence over the flags."""
+    """JSON file of loss weights by name, as written by a search; takes precedence over the flags."""

@@ -19,11 +19,11 @@ class OptimizationConfig:
     batch_size: int = 1
     """Pairs per step."""
     steps_per_epoch: int = 100
-    """Training steps per epoch; a checkpoint follows each."""
+    """Training steps per epoch; each epoch ends with a checkpoint."""
     lr: float = 1e-4
     """Learning rate of Adam."""
     clip_norm: float = 0.0
-    """Gradients are clipped to this norm; 0 for no clipping."""
+    """Norm to which gradients are clipped; 0 for no clipping."""
     ema: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Momentum of the moving average of the network's weights, which is validated and saved, and
-    at which outer problems are solved; 0 for none; default 0.98 with --bilevel, else 0."""
+    """Momentum of the moving average of the network's weights, with which the network is validated
+    and saved and outer problems are solved; 0 for none; by default 0.98 with --bilevel, else 0."""

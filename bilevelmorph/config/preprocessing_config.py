@@ -1,4 +1,4 @@
-"""How scans are brought to a common form."""
+"""How scans are preprocessed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class PreprocessingConfig:
     """
 
     shape: Annotated[tuple[int, ...] | None, arg(metavar="INT ...")] = None
-    """Grid in which scans are centred; by default the smallest that holds them all."""
+    """Grid size to which scans are cropped or padded; by default the smallest that holds them all."""
     spacing: float = 0.0
-    """Isotropic voxel size to work in, millimetres; 0 for the scans' own."""
+    """Isotropic voxel size to which scans are resampled, in mm; 0 keeps their own."""
     percentiles: tuple[float, float] = (0.5, 99.5)
-    """Intensities are clipped to these percentiles and scaled to [0, 1]."""
+    """Percentiles to which intensities are clipped before they are scaled to [0, 1]."""

@@ -1,4 +1,4 @@
-"""Which scans are paired for training."""
+"""The scans that are paired for training."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class ScanConfig:
     img_list: File = None
     """List of scans: one name per line (paired at random), two names per line (fixed pairs), or a CSV."""
     img_prefix: str = ""
-    """Prefix of every name in --img-list."""
+    """Prefix added to every name in --img-list."""
     img_suffix: str = ""
-    """Suffix of every name in --img-list."""
+    """Suffix added to every name in --img-list."""
     seg_prefix: str = ""
-    """Prefix that turns a name in --img-list into that of its label map."""
+    """Prefix added to a name in --img-list to give that of its label map."""
     seg_suffix: str = ""
-    """Suffix likewise; without either there are no label maps."""
+    """The same for a suffix; without --seg-prefix and --seg-suffix there are no label maps."""
     labels: File = None
-    """npy or text file of the label values that --dice-weight uses, for --img-list."""
+    """npy or text file with the label values in --img-list that --dice-weight uses."""
     folder: Annotated[str | None, arg(name="data", metavar="DIR")] = None
     """Folder with a dataset.json (Decathlon, Learn2Reg)."""
     synthetic: bool = False
     """Train on random shapes and the MNI template instead of scans."""
     atlas: File = None
-    """Scan that is the fixed image of every pair."""
+    """Scan to use as the fixed image of every pair."""
     multichannel: bool = False
     """The last axis of every scan holds channels."""
     reader: Reader = None
-    """Your own reader for a file ending, as in .ending=my_module:read."""
+    """Function that reads files with a new extension, such as .ending=my_module:read."""

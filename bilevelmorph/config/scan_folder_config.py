@@ -23,6 +23,6 @@ class ScanFolderConfig:
     multichannel: bool = False
     """The last axis of every scan holds channels."""
     reader: Reader = None
-    """Your own reader for a file ending, as in .ending=my_module:read."""
+    """Function that reads files with a new extension, such as .ending=my_module:read."""
     val_pairs: int = 20
-    """Number of validation pairs that score candidates."""
+    """Number of validation pairs on which candidates are scored."""

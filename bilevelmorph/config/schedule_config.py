@@ -1,4 +1,4 @@
-"""Where a training run starts and how long it lasts."""
+"""Start and duration of a training run."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ from bilevelmorph.config.tuning_config import TuningConfig
 from bilevelmorph.config.validation_config import ValidationConfig
 from bilevelmorph.errors import fail, positive
 
-# How loss weights are tuned besides the hypergradient methods: the supernet is conditioned on them.
+# Alternative to the hypergradient methods: a supernet that is conditioned on the loss weights.
 RESPONSE = "response"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
 class SearchConfig(Table):
-    """What is searched, by what means, and how candidates are trained.
+    """Configuration of a search: its space, its budget, and the training of candidates.
 
     >>> SearchConfig.of(budget="90m").seconds
     5400.0
@@ -89,7 +89,7 @@ class SearchConfig(Table):
         outer_loss: str = "",
         lr_schedule: Literal["constant", "cosine"] = "constant",
     ) -> TrainingConfig:
-        """The configuration of training one network of this search.
+        """The configuration for training one network of this search.
 
         Args:
             folder: Output folder.
@@ -122,7 +122,7 @@ class SearchConfig(Table):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote, now or in version 0.1, when a search had every field of a training run."""
+        """Read a file of this version or of version 0.1, whose searches had all fields of a training run."""
         content = read_table(path)
         own = {key for _, f, _, name in leaves(cls) for key in (f.name, name)}
         training = {key for _, f, _, name in leaves(TrainingConfig) for key in (f.name, name)}

@@ -19,7 +19,7 @@ from bilevelmorph.config.training_config import TrainingConfig
 
 @dataclass(frozen=True)
 class TemplateConfig(Table):
-    """A template, and the parts of a training run that its network needs.
+    """Configuration of template construction, including the training of the network.
 
     >>> TemplateConfig().image_loss_weight
     0.5
@@ -28,7 +28,7 @@ class TemplateConfig(Table):
     init_template: File = None
     """Initial template; by default the mean of the first hundred scans."""
     image_loss_weight: float = 0.5
-    """Weight of the similarity in the space of the scans; the rest counts in that of the template."""
+    """Weight of the similarity in the space of the scans; the remainder weights that in template space."""
     mean_loss_weight: float = 1.0
     """Weight of the squared mean displacement."""
     scans: ScanConfig = field(default_factory=ScanConfig)
@@ -44,7 +44,7 @@ class TemplateConfig(Table):
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Schedule."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    """Network; options that it does not take are refused."""
+    """Network; options that it does not accept are refused."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """Objective."""
 

@@ -21,7 +21,7 @@ from bilevelmorph.config.validation_config import ValidationConfig
 
 @dataclass(frozen=True)
 class TrainingConfig(Table):
-    """Everything that decides a training run, one part for each concern.
+    """Configuration of a training run, with one part for each concern.
 
     >>> config = TrainingConfig(optimization=OptimizationConfig(lr=1e-3))
     >>> config == TrainingConfig.of(lr=1e-3)
@@ -45,17 +45,17 @@ class TrainingConfig(Table):
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Schedule."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    """Network; options that it does not take are refused."""
+    """Network; options that it does not accept are refused."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """Objective."""
     extra_terms: ExtraTermsConfig = field(default_factory=ExtraTermsConfig)
     """Further terms of the objective."""
     bilevel: BilevelConfig = field(default_factory=BilevelConfig)
-    """Bilevel training: loss weights, or features, tuned on validation pairs."""
+    """Bilevel training: tuning of loss weights or features on validation pairs."""
 
     @property
     def ema_momentum(self) -> float:
-        """Of the moving average of the network's weights; 0 for none.
+        """Momentum of the moving average of the network's weights; 0 for none.
 
         >>> TrainingConfig.of(bilevel=True).ema_momentum, TrainingConfig().ema_momentum
         (0.98, 0.0)

@@ -20,6 +20,6 @@ class TuningConfig:
     outer_lr: float = 0.02
     """Learning rate of the logarithms of the loss weights."""
     outer_every: int = 5
-    """Training steps for each step of the loss weights."""
+    """Training steps per step of the loss weights."""
     freeze: tuple[str, ...] = ("similarity",)
-    """Weights that stay fixed. Adam ignores the scale of an objective, so one of them should."""
+    """Loss weights that stay fixed; one should, because Adam ignores the scale of the objective."""

@@ -16,4 +16,4 @@ class ValidationConfig:
     val_pairs: int = 40
     """Number of validation pairs; 0 for none."""
     val_every: int = 1
-    """Epochs between validations."""
+    """Number of epochs between validations."""

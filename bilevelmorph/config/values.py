@@ -1,4 +1,4 @@
-"""Values of a configuration that come from a file or from Python, checked against their fields."""
+"""Checks of configuration values from files or from Python against the types of their fields."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
-    """A value as its field holds it.
+    """Check a value and convert it to the type of its field.
 
     Lists become tuples, a path becomes text, a class or a function becomes its
     ``"package.module:Name"``, and a number that YAML reads as text (``1e-3`` has no dot) becomes a number.
 
     Args:
-        value: From JSON, YAML or Python.
-        hint: The annotation of the field.
-        name: Of the argument, for errors.
+        value: The value, from JSON, YAML or Python.
+        hint: Type annotation of the field.
+        name: Name of the argument, for error messages.
 
     Raises:
-        InputError: It has another type.
+        InputError: The value has the wrong type.
 
     >>> checked([8, 16], tuple[int, ...], "enc"), checked("1e-3", float, "lr")
     ((8, 16), 0.001)
@@ -53,7 +53,7 @@ def checked(value: Any, hint: Any, name: str) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """What a field takes, in words.
+    """Describe the values that a field accepts.
 
     >>> describe(tuple[int, ...]), describe(Literal["mind"] | None)
     ('a list, each a whole number', 'one of mind, none')
@@ -79,7 +79,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _frozen(value: Any) -> Any:
-    """As JSON would give it back, with tuples for lists."""
+    """The value as JSON would return it, with tuples in place of lists."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, (np.generic, np.ndarray)):

@@ -1,4 +1,4 @@
-"""Positions, resampling and fields in world coordinates, in NumPy."""
+"""Positions, resampling and vector fields in world coordinates, with NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bilevelmorph.errors import fail
 
 
 def voxel_positions(shape: Sequence[int]) -> np.ndarray:
-    """``[*shape, N]`` float32 voxel indices.
+    """The indices of all voxels, ``[*shape, N]`` float32.
 
     >>> voxel_positions([2, 3])[1, 2].tolist()
     [1.0, 2.0]
@@ -22,7 +22,7 @@ def voxel_positions(shape: Sequence[int]) -> np.ndarray:
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Apply a ``[4, 4]`` matrix to ``[..., N]`` points, N of 2 or 3 (2-D points lie at z = 0).
+    """Apply a ``[4, 4]`` matrix to ``[..., N]`` points, N = 2 or 3 (2-D points lie at z = 0).
 
     >>> transform_points(np.diag([2.0, 2.0, 2.0, 1.0]), np.array([[1.0, 2.0]])).tolist()
     [[2.0, 4.0]]
@@ -33,12 +33,12 @@ def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def sample(volume: Volume, positions: np.ndarray, outside: float = 0.0) -> np.ndarray:
-    """Values of a volume at voxel positions; its kind decides the interpolation.
+    """Sample a volume at voxel positions; its kind determines the interpolation.
 
     Args:
-        volume: An image (linear) or a label map (nearest).
+        volume: An image (linear interpolation) or a label map (nearest neighbour).
         positions: ``[*T, N]`` voxels of `volume`.
-        outside: Value beyond half a voxel outside the grid.
+        outside: Value at positions more than half a voxel outside the grid.
 
     Returns:
         ``[*T]``: images in float32, label maps in their own dtype.
@@ -59,7 +59,7 @@ def sample(volume: Volume, positions: np.ndarray, outside: float = 0.0) -> np.nd
 
 
 def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
-    """Where positions lie more than half a voxel outside a grid: bool ``[*T]``.
+    """Whether each position lies more than half a voxel outside a grid: bool ``[*T]``.
 
     >>> outside_of([4], np.array([[-0.4], [3.6]])).tolist()
     [False, True]
@@ -68,7 +68,7 @@ def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
 
 
 def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> Volume:
-    """Resample a volume through a displacement on another grid.
+    """Warp a volume onto the grid of a displacement.
 
     Args:
         volume: Volume to warp.
@@ -76,18 +76,18 @@ def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> V
         grid: ``[4, 4]`` affine of the output grid.
 
     Returns:
-        A `Volume` on the output grid, of the same kind and, for labels, dtype.
+        A `Volume` of the same kind on the output grid; label maps keep their dtype.
     """
     data = sample(volume, targets_of(displacement, grid, volume.affine))
     return Volume(data, grid, volume.kind, volume.name, None)
 
 
 def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Target positions of a displacement, ``[*T, N]`` voxels of the moving grid.
+    """Positions that a displacement points to, ``[*T, N]`` voxels of the moving grid.
 
     Args:
         displacement: ``[*T, N]`` voxels of the output grid.
-        grid, moving: ``[4, 4]`` affines of both.
+        grid, moving: ``[4, 4]`` affines of the output and the moving grid.
 
     >>> targets_of(np.ones([2, 2, 2]), np.eye(4), np.diag([2.0, 2.0, 1.0, 1.0]))[1, 1].tolist()
     [1.0, 1.0]
@@ -97,12 +97,12 @@ def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -
 
 
 def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:
-    """Resample a volume on another grid.
+    """Resample a volume onto another grid.
 
     Args:
         volume: Volume to resample.
         shape, grid: Shape and affine of the output.
-        world: ``[4, 4]``, from the output's world to the volume's, millimetres.
+        world: ``[4, 4]`` matrix from world positions of the output to those of `volume`, millimetres.
     """
     mapping = np.linalg.inv(volume.affine) @ world @ grid
     shift = integer_shift(mapping, volume.ndims)
@@ -117,12 +117,12 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
 def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
     """Resample to isotropic voxels with the same field of view.
 
-    Images are smoothed first where voxels grow, to prevent aliasing; label maps are
-    resampled by nearest neighbour.
+    Images are first smoothed along axes whose voxels grow, to prevent aliasing; label
+    maps are resampled by nearest neighbour.
 
     Args:
         volume: Volume of any spacing.
-        spacing: New voxel size, millimetres.
+        spacing: New voxel size in millimetres.
 
     >>> resample_to_spacing(Volume(np.ones([8, 6, 4]), np.eye(4)), 2.0).shape
     (4, 3, 2)
@@ -136,7 +136,7 @@ def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
     scale[range(n), range(n)] = factors
     scale[:n, 3] = (factors - 1) / 2  # the corners of both fields of view coincide
     if volume.kind == "image":
-        # A Gaussian of this width passes half of the highest frequency that the new voxels can represent.
+        # This Gaussian roughly halves the amplitude of the highest frequency of the new grid.
         width = 0.5 * np.sqrt(np.maximum(factors**2 - 1, 0))
         volume = volume.with_data(
             ndimage.gaussian_filter(volume.data.astype(np.float32), width, mode="nearest")
@@ -145,10 +145,10 @@ def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
 
 
 def integer_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
-    """The translation of a map between voxels if it is one by whole voxels, else None.
+    """The translation of a map between voxels if it is a shift by whole voxels, else None.
 
     Args:
-        mapping: ``[4, 4]``.
+        mapping: ``[4, 4]`` matrix between voxel positions.
         ndims: 2 or 3.
 
     >>> matrix = np.eye(4)
@@ -175,7 +175,7 @@ def _shifted(data: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.nd
 
 
 def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """A vector field at voxel positions, linear, edges repeated: ``[*T, N]``."""
+    """Sample a vector field linearly at voxel positions, repeating its edges: ``[*T, N]``."""
     where = np.moveaxis(positions, -1, 0)
     parts = [
         ndimage.map_coordinates(field[..., c], where, order=1, mode="nearest") for c in range(field.shape[-1])
@@ -184,7 +184,7 @@ def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """`sample_field` at the voxels of a grid shifted by whole voxels.
+    """Sample a vector field at the voxels of a grid shifted by whole voxels; see `sample_field`.
 
     >>> read_field(np.arange(4.0)[:, None], np.array([2]), [4])[:, 0].tolist()
     [2.0, 3.0, 3.0, 3.0]
@@ -199,7 +199,8 @@ def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np
 def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:
     """World matrix that maps the middle voxel of `fixed` onto that of `moving`.
 
-    The middle is that of `crop_or_pad` on canonical axes, so volumes of equal spacing move by whole voxels.
+    The middle is defined as in `crop_or_pad` on canonical axes, so that volumes of equal spacing
+    are shifted by whole voxels.
     """
     matrix = np.eye(4)
     middles = []

@@ -33,7 +33,7 @@ def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> n
 
 
 def to_canonical(volume: Volume) -> Volume:
-    """Flip and permute the axes to lie nearest to R, A, S."""
+    """Flip and permute the axes so that they lie nearest to R, A, S."""
     if volume.ndims == 2:
         return volume
     turn = nib.orientations.io_orientation(volume.affine)
@@ -43,7 +43,7 @@ def to_canonical(volume: Volume) -> Volume:
 
 
 def crop_or_pad(volume: Volume, shape: Sequence[int]) -> Volume:
-    """Crop or pad with zeros, equally on both sides, to a shape; the affine follows.
+    """Crop or zero-pad equally on both sides to a shape, and update the affine.
 
     >>> crop_or_pad(Volume(np.ones([4, 4]), np.eye(4)), [6, 2]).affine[:2, 3].tolist()
     [-1.0, 1.0]

@@ -1,4 +1,4 @@
-"""A volume: voxels, their position in the world, and their kind."""
+"""A volume: voxels, their affine and their kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("image", "labels")
 
 
 def check_affine(affine: np.ndarray, name: str) -> None:
-    """Refuse a matrix that does not map voxels to the world.
+    """Refuse a matrix that is not a valid affine from voxels to world positions.
 
     >>> check_affine(np.eye(4), "scan")
     """
@@ -33,11 +33,11 @@ class Volume:
     """An image or a label map that always carries its affine.
 
     Args:
-        data: ``[*S]`` or ``[*S, C]`` array, 2-D or 3-D.
+        data: ``[*S]`` array, 2-D or 3-D; channels are Volumes of their own.
         affine: ``[4, 4]``, voxel index to world position in millimetres, RAS.
-        kind: ``"image"`` (interpolated linearly) or ``"labels"`` (nearest).
+        kind: ``"image"`` (linear interpolation) or ``"labels"`` (nearest neighbour).
         name: Name for messages.
-        header: The nibabel header of its file, if any.
+        header: The nibabel header of the file, if any.
 
     >>> Volume(np.zeros([4, 5, 6]), np.diag([2.0, 1.0, 1.0, 1.0])).spacing.tolist()
     [2.0, 1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Collections of scans: lists of pairs, and their arrays for training."""
+"""Data sets: lists of scans and pairs, and their arrays for training."""
 
 from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.datasets.pairs import Pair, Subject

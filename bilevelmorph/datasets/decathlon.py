@@ -1,4 +1,4 @@
-"""Folders with a dataset.json, as the Medical Segmentation Decathlon and Learn2Reg write them."""
+"""Folders in the format of the Medical Segmentation Decathlon and Learn2Reg, with a dataset.json."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class DecathlonDataset:
-    """A folder with a `dataset.json` as the Decathlon and Learn2Reg write it.
+    """A folder with a `dataset.json` in the format of the Decathlon and Learn2Reg.
 
     Args:
         root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr` and perhaps
-            `landmarksTr` (one CSV file ``x,y,z`` per scan: millimetres, the same
-            points in the same order).
-        content: The parsed file.
+            `landmarksTr` (one CSV file with the header ``x,y,z`` per scan, in
+            millimetres, with the same points in the same order).
+        content: The parsed `dataset.json`.
 
     >>> folder = DecathlonDataset(Path("scans"), {"labels": {"0": "background", "2": "tail", "1": "head"}})
     >>> folder.name, folder.labels
@@ -40,7 +40,7 @@ class DecathlonDataset:
         path = root / "dataset.json"
         if not path.is_file():
             raise fail(str(root), "a folder without dataset.json", "a Decathlon or Learn2Reg folder")
-        content = read_json(path, "a whole file")
+        content = read_json(path, "a complete file")
         if not isinstance(content, dict):
             raise fail(str(path), f"a {type(content).__name__}", "an object with training, labels, ...")
         return cls(root, content)
@@ -51,7 +51,7 @@ class DecathlonDataset:
 
     @property
     def labels(self) -> list[int]:
-        """Foreground label values, in order."""
+        """Foreground label values in ascending order."""
         with self._parsing("labels"):
             table = self.content.get("labels", {})
             values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
@@ -65,7 +65,7 @@ class DecathlonDataset:
             return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
 
     def pairs(self, split: str) -> list[Pair]:
-        """The registration pairs of a split; without pairs for training, scans are paired at random."""
+        """The registration pairs of a split; if none are given for training, scans are paired at random."""
         one_of("split", split, SPLITS)
         key = f"registration_{split}"
         with self._parsing(key):
@@ -83,10 +83,10 @@ class DecathlonDataset:
             raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             where = f"{self.root / 'dataset.json'}, {key}"
-            raise fail(where, "another form", "that of the Decathlon or Learn2Reg") from error
+            raise fail(where, "another format", "that of the Decathlon or Learn2Reg") from error
 
     def _subject(self, entry: str) -> Subject:
-        """The scan of a path relative to the folder, or of a name in imagesTr, with labels and landmarks."""
+        """The scan at a path relative to the folder, or of a name in imagesTr, with labels and landmarks."""
         name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
         places = self.root / name, self.root / "imagesTr" / Path(name).name
         image = next((path for path in places if path.is_file()), None)

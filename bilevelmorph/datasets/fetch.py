@@ -22,7 +22,7 @@ class RemoteSet:
     Args:
         url: Address of the archive.
         checksum: ``"md5:..."`` or ``"sha256:..."``.
-        splits: JSON file with the splits, which becomes its dataset.json.
+        splits: JSON file with the splits, which becomes the dataset.json of the folder.
 
     >>> hippocampus = SETS["hippocampus"]
     >>> read_json(hippocampus.splits, "splits")["labels"]["1"]
@@ -51,20 +51,20 @@ def fetch(name: str, folder: str | Path, quiet: bool = False) -> dict[str, Any]:
     Args:
         name: One of `SETS`.
         folder: Folder to create; it appears whole or not at all.
-        quiet: No progress bar.
+        quiet: Suppress the progress bar.
 
     Returns:
-        The content of its dataset.json.
+        The content of the dataset.json.
 
     Raises:
         InputError: The folder is not empty, there is no connection, or the archive has
-            another checksum or content.
+            the wrong checksum or content.
     """
     source, folder = SETS[one_of("data set", name, SETS)], Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise fail(str(folder), "something that is there already", "a new or empty folder")
+        raise fail(str(folder), "a file or a folder that is not empty", "a new or empty folder")
     if not folder.absolute().parent.is_dir():
-        raise fail(str(folder), f"no folder {folder.parent}", "an existing folder to make it in")
+        raise fail(str(folder), f"no folder {folder.parent}", "an existing parent folder")
     archive = _download(source, quiet)
     content = read_json(source.splits, "splits")
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.absolute().parent) as temporary:
@@ -118,4 +118,4 @@ def _unpack(archive: Path, place: Path, content: dict[str, Any]) -> None:
         raise fail(str(archive), "a broken archive", "a tar file") from error
     missing = sorted(wanted - found)
     if missing:
-        raise fail(str(archive), f"no {missing[0]}", f"{len(wanted)} files that the splits name")
+        raise fail(str(archive), f"no {missing[0]}", f"all {len(wanted)} files of the splits")

@@ -18,23 +18,23 @@ from bilevelmorph.io.volumes import load_channels, load_volume
 
 
 class PairDataset:
-    """Draws the pair of each training step from the seed and the number of the step alone.
+    """Draws the pair of each training step from the seed and the step number alone.
 
     Args:
         subjects: Scans to pair at random (all ordered pairs).
-        pairs: Given pairs, instead of `subjects`.
+        pairs: Fixed pairs to draw from, instead of `subjects`.
         shape: Grid that every scan is cropped or padded to; None takes the largest size
             along each axis, rounded up to a multiple of 16.
         percentiles: Percentiles of the intensity normalisation.
-        spacing: Isotropic voxel size, millimetres, to which scans are resampled; 0 for their own.
-        atlas: A scan that is always the fixed one.
+        spacing: Isotropic voxel size in millimetres to which scans are resampled; 0 keeps their own.
+        atlas: A scan that is the fixed image of every pair.
         seed: Random seed.
         multichannel: The last axis of every file holds channels.
-        labels: Label values to include in batches, one-hot; none by default.
+        labels: Label values whose one-hot maps are included in batches; none by default.
         points: Include landmarks in batches.
 
     Raises:
-        InputError: Too few scans, or a scan that cannot be read.
+        InputError: There are too few scans, or a scan cannot be read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ class PairDataset:
         return resample_to_spacing(volume, self.spacing) if self.spacing else volume
 
     def image(self, subject: Subject) -> np.ndarray:
-        """``[*shape, C]`` float32 in [0, 1]; read once."""
+        """The prepared image of a scan, ``[*shape, C]`` float32 in [0, 1]; read once."""
         key = ("image", subject.image)
         if key not in self._cache:
             parts = []
@@ -108,7 +108,7 @@ class PairDataset:
         return self._cache[key]
 
     def labels(self, subject: Subject) -> np.ndarray:
-        """``[*shape, 1]`` integers; read once."""
+        """The label map of a scan, ``[*shape, 1]`` int32; read once."""
         if subject.labels is None:
             raise fail(str(subject.image), "no label map", "one")
         key = ("labels", subject.labels)
@@ -119,11 +119,11 @@ class PairDataset:
         return self._cache[key]
 
     def grid_of(self, subject: Subject) -> np.ndarray:
-        """``[4, 4]``, from voxels of the arrays to the scan's world."""
+        """The ``[4, 4]`` affine of the prepared arrays of a scan."""
         return crop_or_pad(self._grid(self._load(subject)[0]), self.shape).affine
 
     def points(self, subject: Subject) -> np.ndarray:
-        """``[P, N]`` float32, voxels; read once."""
+        """The landmarks of a scan, ``[P, N]`` float32 voxels; read once."""
         if subject.points is None:
             raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
         key = ("points", subject.points)
@@ -135,7 +135,7 @@ class PairDataset:
         return self._cache[key]
 
     def one_hot(self, subject: Subject) -> np.ndarray:
-        """``[*shape, K]`` float32, one channel for each of the label values."""
+        """The one-hot label map of a scan, ``[*shape, K]`` float32, one channel per label value."""
         return (self.labels(subject) == np.array(self.label_values)).astype(np.float32)
 
     def _check_rank(self, data: np.ndarray, subject: Subject) -> None:
@@ -143,7 +143,7 @@ class PairDataset:
             raise fail(str(subject.image), f"{data.ndim}-D data", f"{len(self.shape)}-D like the others")
 
     def draw(self, step: int, item: int = 0) -> Pair:
-        """The pair of a step; the same for the same seed, whatever came before."""
+        """The pair of a step and batch item, independent of any earlier draws."""
         random = np.random.default_rng([self.seed, step, item])
         if self.pairs:
             return self.pairs[int(random.integers(len(self.pairs)))]
@@ -154,10 +154,10 @@ class PairDataset:
         """Batches for steps start..stop-1.
 
         Returns:
-            A dataset of ``(step, batch)``: int64 ``[]`` and float32 ``moving`` and
-            ``fixed`` ``[batch_size, *shape, C]``; with label values also
-            ``moving_labels`` and ``fixed_labels`` ``[batch_size, *shape, K]``, with
-            landmarks ``moving_points`` and ``fixed_points`` ``[batch_size, P, N]``.
+            A dataset of ``(step, batch)``: int64 ``[]``, and float32 ``moving`` and
+            ``fixed``, ``[batch_size, *shape, C]``; with label values also
+            ``moving_labels`` and ``fixed_labels``, ``[batch_size, *shape, K]``; with
+            landmarks also ``moving_points`` and ``fixed_points``, ``[batch_size, P, N]``.
         """
         parts: dict[str, tuple[Any, tuple[Any, ...]]] = {"": (self.image, (*self.shape, self.channels))}
         if self.label_values:
@@ -179,7 +179,7 @@ class PairDataset:
             return step, out
 
         steps = tf.data.Dataset.range(start, stop)
-        # No autotuning: closing an iterator waits for its tuner, up to half a minute.
+        # No autotuning, because closing an iterator can wait half a minute for its tuner.
         options = tf.data.Options()
         options.autotune.enabled = False
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)

@@ -34,7 +34,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two subjects in their roles.
+    """A moving and a fixed scan.
 
     >>> pair = Pair(moving=Subject(Path("a.nii.gz")), fixed=Subject(Path("b.nii.gz")))
     >>> pair.fixed.name
@@ -54,14 +54,14 @@ def read_list(
         path: Text file with one name per line (scans to pair at random) or two
             (a pair, moving first). Empty lines and ``#`` comments are skipped.
         prefix, suffix: Added before and after every name.
-        seg_prefix, seg_suffix: Likewise, for the name of its label map; without
-            either there are none.
+        seg_prefix, seg_suffix: The same for the names of label maps; if both are
+            empty, there are no label maps.
 
     Returns:
         Subjects and pairs; one of the two is empty.
 
     Raises:
-        InputError: A line is wrong; the message names file and line.
+        InputError: A line is invalid; the message names the file and the line.
     """
     path = Path(path)
     subjects: list[Subject] = []
@@ -81,7 +81,7 @@ def read_list(
         if subjects and pairs:
             raise fail(f"{path}, line {number}", "a mixture of single names and pairs", "one kind only")
     if not subjects and not pairs:
-        raise fail(str(path), "no names", "at least one a line")
+        raise fail(str(path), "no names", "at least one")
     return subjects, pairs
 
 
@@ -89,7 +89,7 @@ def read_csv(path: str | Path) -> list[Pair]:
     """Read pairs from a CSV file with the header ``moving,fixed[,moving_seg,fixed_seg]``.
 
     Raises:
-        InputError: A line is wrong; the message names file and line.
+        InputError: A line is invalid; the message names the file and the line.
     """
     path = Path(path)
     text = _text(path)
@@ -105,7 +105,7 @@ def read_csv(path: str | Path) -> list[Pair]:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or any(row[c] is None for c in header):
-                raise fail(where, "another number of columns than the header", f"{len(header)} of them")
+                raise fail(where, "a different number of columns from the header", f"{len(header)} columns")
             files = {c: _existing(row[c].strip(), path.parent, where) for c in header if row[c].strip()}
             if "moving" not in files or "fixed" not in files:
                 raise fail(where, "an empty name", "a moving and a fixed file")
@@ -121,10 +121,10 @@ def read_csv(path: str | Path) -> list[Pair]:
 
 
 def read_labels(path: str | Path) -> list[int]:
-    """Label values from VoxelMorph's file of them: npy, npz (array ``labels``) or text.
+    """Read label values from a file as used by VoxelMorph: npy, npz (array ``labels``) or text.
 
     Raises:
-        InputError: No such file, or values that are not whole numbers.
+        InputError: There is no such file, or the values are not whole numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -171,8 +171,10 @@ def _text(path: Path) -> str:
 
 
 def _existing(name: str, folder: Path, where: str) -> Path:
-    """The file as named, or relative to the list."""
+    """The file at the given path, or at the path relative to the folder of the list."""
     for candidate in (Path(name), folder / name):
         if candidate.is_file():
             return candidate
-    raise InputError(f"{where}: no such file {name}; paths count from here or from the list's folder")
+    raise InputError(
+        f"{where}: no such file {name}; paths count from the working directory or the list's folder"
+    )

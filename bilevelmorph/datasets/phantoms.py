@@ -13,7 +13,7 @@ from bilevelmorph.ops.windows import window_sum
 
 
 def fold(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """A new seed from an old one."""
+    """Derive a new seed from a seed and a number."""
     return tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), number)
 
 
@@ -39,14 +39,15 @@ def smooth_noise(shape: Sequence[int], spacing: float, channels: int, seed: tf.T
 def random_displacement(
     shape: Sequence[int], amplitude: Any, spacing: float, seed: tf.Tensor, steps: int = 6
 ) -> tf.Tensor:
-    """A random diffeomorphism, from a velocity that is noise smoothed at two scales.
+    """A random diffeomorphism, integrated from smooth noise at two scales.
 
     Args:
         shape: Spatial sizes.
         amplitude: Standard deviation of the velocity in voxels.
-        spacing: Spacing of its coarse grid, voxels; a grid of half of it adds a third of the amplitude.
+        spacing: Spacing of the coarse grid of the noise, voxels; noise on a grid of half this
+            spacing is added with a third of the amplitude.
         seed: ``[2]`` int32.
-        steps: Number of squarings.
+        steps: Number of scaling-and-squaring steps.
 
     Returns:
         ``[1, *shape, N]`` voxels. Negating `amplitude` gives the inverse.
@@ -66,11 +67,11 @@ def random_displacement(
 
 
 def random_shapes(shape: Sequence[int], labels: int, spacing: float, seed: tf.Tensor) -> tf.Tensor:
-    """A label map of random blobs: where each of several smooth noises is the largest.
+    """A label map of random blobs: each voxel has the index of the largest of several noise images.
 
     Args:
         shape: Spatial sizes.
-        labels: Values 0..labels-1.
+        labels: Number of labels; the values are 0..labels-1.
         spacing: Typical size of a blob in voxels.
         seed: ``[2]`` int32.
 
@@ -91,11 +92,11 @@ def random_contrast(levels: tf.Tensor, count: int, seed: tf.Tensor, ordered: Any
     """Replace levels by random grey values.
 
     Args:
-        levels: ``[1, *S, 1]`` real numbers in [0, count - 1]; between whole
-            numbers the grey values are interpolated.
+        levels: ``[1, *S, 1]`` real numbers in [0, count - 1]; grey values are
+            interpolated between whole numbers.
         count: Number of grey levels.
         seed: ``[2]`` int32.
-        ordered: Keep the order of the levels (a monotone remap); bool or scalar tensor.
+        ordered: Whether grey values increase with the levels; bool or scalar tensor.
 
     Returns:
         ``[1, *S, 1]`` in [0, 1].

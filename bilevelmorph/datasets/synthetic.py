@@ -1,4 +1,4 @@
-"""Training pairs without scans: random shapes and the MNI template, deformed and with new contrast."""
+"""Synthetic training pairs: random shapes and the MNI template, deformed and with random contrast."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SyntheticPairDataset:
         self.shape, self.seed, self.amplitude = tuple(shape), seed, amplitude
         t1 = mni152(1)["t1"].data
         self._template = tf.constant(np.round(t1 * 255).astype(np.uint8)[None, ..., None])
-        # Traced once, because tracing costs as much as twenty pairs and every epoch makes a dataset.
+        # Traced once, because tracing takes as long as twenty pairs and every epoch creates a dataset.
         self._draw = tf.function(
             self.pair, [tf.TensorSpec([2], tf.int32)], autograph=False
         ).get_concrete_function()
@@ -49,9 +49,9 @@ class SyntheticPairDataset:
         """Batches for steps start..stop-1.
 
         Returns:
-            A dataset of ``(step, batch)``: ``moving`` and ``fixed``, ``[B, *shape, 1]``,
-            and what the objective compares, ``moving_target`` and ``fixed_target``,
-            ``[B, *shape, 3]``: positions in voxels.
+            A dataset of ``(step, batch)``: the images ``moving`` and ``fixed``,
+            ``[B, *shape, 1]``, and the anatomical positions that the objective compares,
+            ``moving_target`` and ``fixed_target``, ``[B, *shape, 3]`` voxels.
         """
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -103,7 +103,7 @@ class SyntheticPairDataset:
         return tf.cast(warp(tf.stack(maps)[index], field, "nearest"), tf.float32)
 
     def _brain(self, field: tf.Tensor, seed: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """The template, rotated, at a random magnification and place, as smooth levels."""
+        """The template under a random linear map and shift, as smooth levels."""
         millimetres = 0.8 + 1.7 * size
         turn = tf.eye(3) + 0.1 * tf.random.stateless_normal([3, 3], fold(seed, 41))
         room = tf.constant([60.0, 70.0, 55.0]) * (1 - size)

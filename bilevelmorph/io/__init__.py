@@ -1,4 +1,4 @@
-"""Input and output files: volumes, warps, points, ITK transforms, JSON and CSV."""
+"""Reading and writing of files: volumes, warps, points, ITK transforms, JSON and CSV."""
 
 from bilevelmorph.io.points import read_points
 from bilevelmorph.io.volumes import load_volume, save_volume

@@ -12,7 +12,7 @@ from bilevelmorph.errors import fail
 
 
 def suffix(path: str | Path) -> str:
-    """The ending of a file's name, ``.nii.gz`` as one.
+    """The extension of a file name in lower case, with ``.nii.gz`` as a single one.
 
     >>> suffix("a/b.nii.gz")
     '.nii.gz'
@@ -23,7 +23,7 @@ def suffix(path: str | Path) -> str:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[str]:
-    """A temporary name beside `path`, renamed to it if the block succeeds.
+    """Yield a temporary path next to `path`, which replaces `path` if the block succeeds.
 
     Raises:
         InputError: The folder does not exist or cannot be written.

@@ -1,4 +1,4 @@
-"""Names of derivatives in the Brain Imaging Data Structure."""
+"""Names of derivatives in the Brain Imaging Data Structure (BIDS)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(
 
 
 class BidsName(NamedTuple):
-    """The parts of a file's name.
+    """The parts of a BIDS file name.
 
     Attributes:
         entities: ``{"sub": "01", "ses": "a", ...}``, in order.
@@ -31,10 +31,10 @@ class BidsName(NamedTuple):
 
     @classmethod
     def of(cls, path: str | Path) -> BidsName:
-        """Parse a name.
+        """Parse a file name.
 
         Raises:
-            InputError: Not a BIDS name, or without a subject.
+            InputError: The name does not follow BIDS.
 
         >>> BidsName.of("sub-01/anat/sub-01_ses-a_T1w.nii.gz")
         BidsName(entities={'sub': '01', 'ses': 'a'}, suffix='T1w')
@@ -45,14 +45,14 @@ class BidsName(NamedTuple):
                 str(path),
                 "no BIDS name",
                 "one such as sub-01_T1w.nii.gz",
-                f"rename it, or leave {argument('bids')} out",
+                f"rename it, or omit {argument('bids')}",
             )
         parts = dict(part.split("-", 1) for part in found["entities"].rstrip("_").split("_"))
         return cls(parts, found["suffix"])
 
 
 def bids_folder(root: str | Path, moving: str | Path) -> Path:
-    """The folder for derivatives of a scan, ``root/sub-01[/ses-a]/anat``, which is created.
+    """Create the folder for derivatives of a scan, ``root/sub-01[/ses-a]/anat``.
 
     Raises:
         InputError: The scan's name has no subject.
@@ -69,7 +69,7 @@ def bids_folder(root: str | Path, moving: str | Path) -> Path:
 def space_of(fixed: str | Path) -> str:
     """The name of a fixed image as a BIDS space: letters and digits only.
 
-    A template keeps its name; a scan gives all of its entities, since a subject may have several scans.
+    A template contributes its name, a scan all its entities, because a subject may have several scans.
 
     >>> space_of("tpl-MNI152_T1w.nii.gz"), space_of("sub-02_ses-b_T1w.nii.gz"), space_of("my atlas.nii.gz")
     ('MNI152', 'sub02sesbT1w', 'myatlas')

@@ -25,6 +25,6 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """Read a file that `write_csv` wrote, every value as text."""
+    """Read a file written by `write_csv`; every value is text."""
     with Path(path).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

@@ -1,4 +1,4 @@
-"""Images of other libraries as volumes."""
+"""Conversion of images of other libraries to volumes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def as_volume(image: ImageLike, kind: str = "image", name: str = "image") -> Vol
     Args:
         image: A file name, a nibabel or SimpleITK image, ``(array, affine)`` with
             ``[*S]`` voxels and their ``[4, 4]`` affine in RAS millimetres, or a Volume.
-        kind: ``"image"`` or ``"labels"``; a Volume knows its own.
+        kind: ``"image"`` or ``"labels"``; ignored for a Volume, which has its own kind.
         name: Name for messages, if the image has none.
 
     Returns:
-        The volume, images in float32.
+        The volume; images are converted to float32, a Volume is returned unchanged.
 
     Raises:
-        InputError: Not an image, or an image that cannot be registered.
+        InputError: The argument is not an image, or it cannot be registered.
 
     >>> volume = as_volume((np.arange(12.0).reshape(3, 4), np.diag([2.0, 2.0, 1.0, 1.0])))
     >>> volume.shape, volume.spacing.tolist(), volume.data.dtype.name

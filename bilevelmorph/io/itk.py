@@ -1,4 +1,4 @@
-"""Transforms as ITK, ANTs and 3D Slicer read and write them."""
+"""Transforms in the formats of ITK, ANTs and 3D Slicer."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def displacement_transform(
 
     Args:
         displacement: ``[*S, N]`` voxels of its own grid, pull-back.
-        affine: ``[4, 4]`` of that grid, millimetres, RAS.
+        affine: ``[4, 4]`` affine of that grid, millimetres, RAS.
 
     Returns:
-        The map from points of the fixed image to points of the moving one, millimetres, LPS.
+        The map from points of the fixed image to points of the moving image, millimetres, LPS.
     """
     import SimpleITK
 
@@ -97,6 +97,6 @@ def displacement_transform(
 
 
 def voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:
-    """``[N, N]`` factor, multiplied from the right, from voxels to millimetres along L, P, S."""
+    """``[N, N]`` matrix that maps row vectors from voxels to millimetres along L, P, S."""
     flip = np.diag([-1.0, -1.0, 1.0][:ndims])
     return (flip @ np.asarray(affine, float)[:ndims, :ndims]).T

@@ -30,6 +30,6 @@ def read_json(path: str | Path, expected: str) -> Any:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON that people can read; the file appears whole or not at all."""
+    """Write indented JSON; the file appears whole or not at all."""
     with atomic_path(path) as temporary:
         Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

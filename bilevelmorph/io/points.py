@@ -14,10 +14,10 @@ AXES = ("x", "y", "z")
 
 
 class Points(NamedTuple):
-    """A table with coordinates.
+    """A table of points.
 
     Attributes:
-        positions: ``[P, N]`` float64, as written.
+        positions: Coordinates as in the file, ``[P, N]`` float64.
         rows: Every column of every line, in the order of the file, as text.
 
     >>> points = Points(np.array([[1.5, 2.0]]), [{"name": "apex", "x": "1.5", "y": "2"}])
@@ -37,7 +37,7 @@ def read_points(path: str | Path, ndims: int) -> Points:
         ndims: 2 or 3.
 
     Raises:
-        InputError: A line is wrong; the message names file and line.
+        InputError: A line is invalid; the message names the file and the line.
     """
     rows, columns = _read(Path(path))
     axes = AXES[:ndims]
@@ -58,9 +58,9 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
         raise fail(str(path), "a binary file", "a CSV of points") from error
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise fail(f"{path}, line {number}", "another number of columns than the header", "as many")
+            raise fail(f"{path}, line {number}", "a different number of columns from the header", "the same")
     if not rows:
-        raise fail(str(path), "no points", "a header x,y,z and a line a point")
+        raise fail(str(path), "no points", "a header x,y,z and one line per point")
     return rows, list(reader.fieldnames or [])
 
 

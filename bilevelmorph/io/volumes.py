@@ -1,4 +1,4 @@
-"""Volumes from nii, nii.gz, mgz, npy and npz files, and to nii, nii.gz and npz files."""
+"""Volumes read from nii, nii.gz, mgz, npy and npz files, and written to nii, nii.gz and npz files."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def load_volume(path: str | Path, kind: str = "image", key: str | None = None) -
     """Read one volume and check that it can be registered.
 
     Args:
-        path: A nii, nii.gz, mgz, mgh, npy or npz file. npy and npz have no
-            geometry and get the identity affine (an `affine` array in the npz is used).
+        path: A nii, nii.gz, mgz, mgh, npy or npz file. An npy file, or an npz
+            without an array `affine`, gets the identity affine.
         kind: ``"image"`` or ``"labels"``.
-        key: Array of an npz; ``vol`` for images and ``seg`` for labels unless given.
+        key: Name of the array in an npz; by default ``vol`` for images and ``seg`` for labels.
 
     Returns:
-        A `Volume`, images in float32, label maps in their own integer type.
+        A `Volume`; images are float32, label maps keep their integer type.
 
     Raises:
-        InputError: Missing, unreadable or unsuitable file.
+        InputError: The file is missing, unreadable or unsuitable.
     """
     raw = load_voxels(path, kind, key)
     return checked(raw.data, raw.affine, kind, raw.name, raw.header)
 
 
 def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: Any = None) -> Volume:
-    """Check that an array can be registered, and make it a Volume.
+    """Check that an array can be registered, and convert it to a Volume.
 
     Args:
         data: ``[*S]`` voxels, possibly with further axes of size 1.
@@ -47,10 +47,10 @@ def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: 
         header: See `Volume`.
 
     Returns:
-        The volume, images in float32, label maps in their own integer type.
+        The volume; images are float32, label maps keep their integer type.
 
     Raises:
-        InputError: Voxels that cannot be intensities, or labels.
+        InputError: The voxels are not valid intensities or labels.
     """
     data = _spatial(data, name)
     data = _whole_numbers(data, name) if kind == "labels" else _intensities(data, name)
@@ -68,7 +68,7 @@ def _spatial(data: np.ndarray, name: str) -> np.ndarray:
 
 
 def load_voxels(path: str | Path, kind: str = "image", key: str | None = None) -> Volume:
-    """Read one volume unchanged: own dtype, intensities unchecked; see `load_volume`."""
+    """Read one volume in its own dtype, without checking its intensities; see `load_volume`."""
     data, affine, header = _read(Path(path), kind, key)
     return Volume(np.ascontiguousarray(_spatial(data, str(path))), affine, kind, str(path), header)
 
@@ -77,7 +77,7 @@ def load_channels(path: str | Path) -> list[Volume]:
     """Read an image whose last axis holds channels, as one volume per channel."""
     data, affine, header = _read(Path(path), "image", None)
     if data.ndim not in (3, 4):
-        raise fail(str(path), f"{data.ndim}-D data", "spatial axes and one of channels")
+        raise fail(str(path), f"{data.ndim}-D data", "spatial axes and one channel axis")
     _need_size(data.shape[:-1], path)
     parts = [_intensities(data[..., c], path) for c in range(data.shape[-1])]
     return [Volume(p, affine, "image", str(path), header) for p in parts]
@@ -96,10 +96,10 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise fail(str(path), f"a file that cannot be read ({reason})", f"a whole {ending} file") from error
+        raise fail(str(path), f"a file that cannot be read ({reason})", f"a valid {ending} file") from error
     header = rest[0] if rest else None
     if data.dtype.fields is not None:
-        raise fail(str(path), "colour voxels (RGB)", "one number a voxel", "convert it to grey")
+        raise fail(str(path), "colour voxels (RGB)", "one number per voxel", "convert it to grey")
     if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
         raise fail(str(path), f"{data.dtype} voxels", "real numbers")
     if not np.issubdtype(np.asarray(affine).dtype, np.number):
@@ -108,14 +108,14 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
 
 
 def add_reader(reader: str | None) -> None:
-    """Use a function of your own to read files of an ending, in this process.
+    """Register a function that reads files with a given extension, in this process.
 
     Args:
         reader: ``".ending=package.module:function"``; the function takes a path and returns
-            voxels ``[*S]`` and their ``[4, 4]`` affine in RAS millimetres. None does nothing.
+            the voxels ``[*S]`` and their ``[4, 4]`` affine in RAS millimetres. None does nothing.
 
     Raises:
-        InputError: Wrong form, or no such function.
+        InputError: The text has the wrong form, or there is no such function.
     """
     if not reader:
         return
@@ -126,18 +126,18 @@ def add_reader(reader: str | None) -> None:
 
 
 def read_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Voxels, affine and header of a file that nibabel reads."""
+    """Read voxels, affine and header of a file with nibabel."""
     image: Any = nib.load(path)
     return np.asanyarray(image.dataobj), image.affine, image.header
 
 
 def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of npy or npz; an npz keeps images as `vol`, label maps as `seg`.
+    """Read voxels and affine of npy or npz; an npz holds images as `vol`, label maps as `seg`.
 
     Args:
         path: File to read.
         kind: ``"image"`` or ``"labels"``.
-        key: Name of another array of an npz.
+        key: Name of another array in the npz.
     """
     content = np.load(path, allow_pickle=False)
     if isinstance(content, np.ndarray):
@@ -153,7 +153,7 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
 
 
 def holds(path: str | Path, key: str) -> bool:
-    """Whether a file is a readable npz with such an array.
+    """Whether a file is a readable npz that contains an array of this name.
 
     >>> holds("nosuch.npz", "seg")
     False
@@ -204,7 +204,7 @@ def save_volume(path: str | Path, volume: Volume) -> None:
 
     Args:
         path: File to write: nii, nii.gz or npz.
-        volume: Its dtype is kept.
+        volume: Volume to write; its dtype is kept if the format supports it.
     """
     ending = one_of(f"ending of {path}", suffix(path), WRITABLE)
     with atomic_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""Displacement fields on disk, and their application to points."""
+"""Reading and writing of displacement fields, and their application to points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bilevelmorph.io.itk import voxels_to_lps
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 WARP_FORMATS = ("voxelmorph", "itk")
-# NIfTI intent codes from here on are FSL's warps and spline coefficients, with other meanings.
+# NIfTI intent codes of FSL's warps and spline coefficients, whose values have other meanings.
 _FSL = range(2006, 2020)
 
 
@@ -26,11 +26,12 @@ def save_warp(
     """Write a displacement; the file appears whole or not at all.
 
     Args:
-        path: nii, nii.gz, or (for ``"voxelmorph"``) npz, arrays `warp` and `affine`.
+        path: File to write: nii, nii.gz or, for ``"voxelmorph"`` only, npz with the arrays
+            `warp` and `affine`.
         displacement: ``[*S, N]`` voxels of its own grid, pull-back.
-        affine: ``[4, 4]`` of that grid.
+        affine: ``[4, 4]`` affine of that grid.
         form: ``"voxelmorph"`` writes displacements in voxels, ``[X, Y, Z, 3]``;
-            ``"itk"`` in millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
+            ``"itk"`` writes millimetres along ITK's axes, ``[X, Y, Z, 1, 3]``, as ITK,
             ANTs and 3D Slicer read them.
     """
     one_of("warp_format", form, WARP_FORMATS)
@@ -56,19 +57,19 @@ def save_warp(
 def load_warp(
     path: str | Path, form: str = "auto", moving: Volume | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a displacement from `save_warp`, or from ITK or ANTs, whose files have five axes.
+    """Read a displacement written by `save_warp`, or by ITK or ANTs, whose files have five axes.
 
     Args:
-        path: nii, nii.gz or npz (also VoxelMorph's, with its array `vol`).
-        form: ``"voxelmorph"`` or ``"itk"`` refuses the other form; ``"auto"`` accepts both.
+        path: File to read: nii, nii.gz or npz (including VoxelMorph's, with an array `vol`).
+        form: ``"voxelmorph"`` or ``"itk"`` accepts only that form, ``"auto"`` both.
         moving: The image to warp. VoxelMorph's npz has no affine; its displacements
-            are for the moving grid, whose size they must have.
+            belong to the grid of this image and must have the same size.
 
     Returns:
-        ``[*S, N]`` float32 and its ``[4, 4]`` affine.
+        The displacement, ``[*S, N]`` float32 voxels, and its ``[4, 4]`` affine.
 
     Raises:
-        InputError: Not a warp of this form, or a warp of FSL or NiftyReg.
+        InputError: The file is not a warp of this form, or it is a warp of FSL or NiftyReg.
     """
     one_of("warp_format", form, ("auto", *WARP_FORMATS))
     path = Path(path)
@@ -120,12 +121,14 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _check_intent(path: Path, header: Any) -> None:
-    """Refuse warps of programs with other conventions."""
+    """Refuse warps written by programs with other conventions."""
     code = int(header["intent_code"]) if "intent_code" in header else 0
     name = bytes(header["intent_name"]).decode("latin-1").strip("\0 ") if "intent_name" in header else ""
     whose = "FSL" if code in _FSL else "NiftyReg" if name.startswith("NREG") else ""
     if whose:
-        raise fail(str(path), f"a warp of {whose}", "one of ours, ITK or ANTs", "convert it to ITK's form")
+        raise fail(
+            str(path), f"a warp of {whose}", "a warp of bilevelmorph, ITK or ANTs", "convert it to ITK's form"
+        )
 
 
 def _same_grid(path: Path, shape: tuple[int, ...], moving: Volume | None) -> np.ndarray:
@@ -142,11 +145,11 @@ def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray
 
     Args:
         points: ``[P, N]`` world positions in millimetres, RAS.
-        displacement: ``[*S, N]`` voxels, as saved.
-        affine: ``[4, 4]`` of its grid.
+        displacement: ``[*S, N]`` voxels of its own grid, pull-back.
+        affine: ``[4, 4]`` affine of that grid.
 
     Returns:
-        ``[P, N]`` world positions.
+        ``[P, N]`` world positions in millimetres, RAS.
 
     >>> warp_points(np.array([[1.0, 1.0]]), np.ones([4, 4, 2], np.float32), np.eye(4)).tolist()
     [[2.0, 2.0]]

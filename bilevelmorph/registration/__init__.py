@@ -1,4 +1,4 @@
-"""Registration of volumes with trained models, native space in and out."""
+"""Registration of volumes with trained models, with input and output in native space."""
 
 from bilevelmorph.registration.registrar import Registrar, Registration, register
 

@@ -1,4 +1,4 @@
-"""Rigid and affine alignment by SimpleITK."""
+"""Rigid and affine alignment with SimpleITK."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bilevelmorph.errors import InputError, argument, fail, one_of
 
 MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Longest side, in voxels, of the images that the optimiser compares.
+# Approximate size, in voxels, of each side of the downsampled images that are registered.
 _SIDE = 64
-# Number of voxels at which it compares them.
+# Number of voxels sampled for the similarity.
 _SAMPLES = 65_000
 
 
@@ -25,17 +25,18 @@ def align(
 ) -> np.ndarray:
     """Find the world matrix that maps `fixed` onto `moving`.
 
-    Several starts (the headers, the centres of the grids, the centres of mass)
-    are compared by mutual information; the best is refined from coarse to fine.
+    Several initial placements (by the headers, the centres of the grids and the centres
+    of mass) are compared by mutual information; the best is refined from coarse to fine.
 
     Args:
         moving, fixed: 3-D images; 2-D ones only with ``"none"``.
-        mode: ``"none"`` (only `start`), ``"rigid"`` or ``"affine"``.
-        start: ``"header"`` trusts the world coordinates, ``"centre"`` matches the centres of the grids.
-        mask: Mask of the fixed image; the similarity is computed inside.
+        mode: ``"none"`` (only the initial placement), ``"rigid"`` or ``"affine"``.
+        start: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"`` aligns the
+            centres of the grids.
+        mask: Mask on the fixed grid; the similarity is computed inside it.
 
     Returns:
-        ``[4, 4]``, world of `fixed` to world of `moving`, millimetres, RAS.
+        ``[4, 4]`` matrix from the world of `fixed` to the world of `moving`, millimetres, RAS.
     """
     one_of("affine", mode, MODES)
     one_of("init", start, ("header", "centre"))
@@ -50,7 +51,7 @@ def align(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Use one thread, so that sums are added in a fixed order; the metric obeys only the global number."""
+    """Use one thread, so that sums are reproducible; the metric obeys only this global setting."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
@@ -62,7 +63,7 @@ def _one_thread() -> Iterator[None]:
 def _search(
     moving: Volume, fixed: Volume, mode: str, initial: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
-    """Compare several starts and refine the best."""
+    """Compare several initial placements and refine the best."""
     target, source = _shrunk(to_sitk(fixed)), _shrunk(to_sitk(moving))
     region = None if mask is None else to_sitk(fixed.with_data(mask.astype(np.uint8), "labels"))
     centre = _centre_of_mass(fixed, mask)
@@ -76,7 +77,7 @@ def _search(
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
-    """Convert to a SimpleITK image at the same place in the world."""
+    """Convert to a SimpleITK image at the same world position."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.T))
     affine = _LPS @ volume.affine
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
@@ -148,7 +149,7 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
     share = min(1.0, _SAMPLES / target.GetNumberOfPixels())
     method.SetMetricSamplingPercentage(share, 2022)  # seed of the jitter of the samples
     method.SetInterpolator(sitk.sitkLinear)
-    # One thread, so that sums are added in a fixed order.
+    # One thread, so that sums are reproducible.
     method.SetNumberOfThreads(1)
     if region is not None:
         method.SetMetricFixedMask(region)
@@ -158,7 +159,7 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
 def _score(
     target: sitk.Image, source: sitk.Image, region: sitk.Image | None, matrix: np.ndarray, centre: np.ndarray
 ) -> float:
-    """Negated mutual information of a start; infinite if the images do not overlap."""
+    """Negated mutual information of an initial placement; infinite if the images do not overlap."""
     method = _method(target, region)
     method.SetInitialTransform(_transform(matrix, centre, "affine"))
     try:
@@ -195,6 +196,6 @@ def _optimise(
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
             f"the {kind} alignment failed ({reason}); "
-            f"set {argument('affine', 'none')}, or give images that overlap more"
+            f"set {argument('affine', 'none')}, or use images that overlap more"
         ) from error
     return _matrix(transform)

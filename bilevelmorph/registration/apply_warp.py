@@ -21,13 +21,13 @@ def warp(
 
     Args:
         moving: See `register`.
-        by: A `Registration`, the file of a warp, or ``(displacement, affine)``: ``[*S, N]``
+        by: A `Registration`, a warp file, or ``(displacement, affine)``: ``[*S, N]``
             voxels and the ``[4, 4]`` affine of their grid.
-        kind: ``"image"`` (linear interpolation) or ``"labels"`` (nearest neighbour); a Volume
-            knows its own.
+        kind: ``"image"`` (linear interpolation) or ``"labels"`` (nearest neighbour); ignored
+            if `moving` is a `Volume`, which has its own kind.
 
     Returns:
-        The moved volume, labels in their own dtype.
+        The moved volume; label maps keep their dtype.
 
     Raises:
         InputError: The number of dimensions differs, or the file is not a warp.

@@ -1,4 +1,4 @@
-"""Registration of many pairs by Dask workers, each exactly once."""
+"""Registration of many pairs by Dask workers, each pair exactly once."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.io.volumes import add_reader
 from bilevelmorph.models.bundled import find_model
 
-# Pairs submitted per worker: one running, one waiting; the rest of a batch takes no memory.
+# Pairs submitted per worker, one running and one waiting, so that the rest takes no memory.
 WAITING = 2
 ANSWER_SECONDS = 20
-# Settings of version 0.1.
+# Settings of version 0.1 with their current names.
 RENAMED = {"start": "init", "samples": "mc_samples"}
 
 
@@ -35,9 +35,9 @@ class BatchResult(NamedTuple):
     """The outcome of a batch.
 
     Attributes:
-        rows: One per pair that has a result.
-        failed: Pairs without a result, with the reason.
-        skipped: Number of pairs that were done already.
+        rows: One row per pair that has a result.
+        failed: One row per pair without a result, with the error.
+        skipped: Number of pairs that an earlier run had registered.
 
     >>> batch = BatchResult([{"moving": "a.nii.gz"}, {"moving": "b.nii.gz"}], failed=[], skipped=1)
     >>> len(batch.rows) - batch.skipped  # registered now
@@ -57,26 +57,27 @@ def register_batch(
     scheduler: str | None = None,
     quiet: bool = False,
 ) -> BatchResult:
-    """Register pairs, except those that are done already.
+    """Register all pairs that earlier runs have not registered yet.
 
-    Every pair has a folder of its own and, written last, a report beside it, which marks
-    it as done. ``results.csv`` has one row per pair, in the order of the list.
+    Every pair gets a folder of its own (except with BIDS names) and a report, which is
+    written last and marks the pair as done. ``results.csv`` has one row per pair, in the
+    order of the list.
 
     Args:
         pairs: Pairs with or without label maps; duplicates are registered once.
         settings: ``model``, ``affine``, ``init``, ``instance_steps``, ``mc_samples``,
-            ``warp_format``, ``bids``, ``gpu``; as the flags of `bilevelmorph register`.
+            ``reader``, ``warp_format``, ``bids``, ``gpu``; see the flags of `bilevelmorph register`.
         folder: Folder for the results.
-        workers: Processes on this machine.
-        scheduler: Address of a running Dask scheduler, used instead.
-        quiet: No progress bar.
+        workers: Number of worker processes on this machine.
+        scheduler: Address of a running Dask scheduler, whose workers are used instead.
+        quiet: Suppress the progress bar.
 
     Returns:
-        The rows of all pairs, done before or now.
+        The results of all pairs, from this and earlier runs.
 
     Raises:
-        InputError: No such model, no answer from the scheduler, results made with
-            other settings, or two pairs with the same BIDS names.
+        InputError: There is no such model, the scheduler does not answer, the folder holds
+            results of other settings, or two pairs have the same BIDS names.
     """
     settings = {**settings, "model": find_model(settings["model"]), "xla": xla_request()}
     folder = Path(folder).absolute()
@@ -121,18 +122,18 @@ def _check_settings(settings: dict[str, Any], folder: Path) -> None:
 
 
 def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that results depend on, by their present names."""
+    """The settings that results depend on, by their current names."""
     return {RENAMED.get(k, k): v for k, v in settings.items() if k not in ("gpu", "xla", "threads")}
 
 
 def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
-    """What a worker needs to know of a pair; its name is unique in every list."""
+    """Everything a worker needs to register each pair, under a name that is unique in any list."""
     jobs: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         paths = (pair.moving.image, pair.fixed.image, pair.moving.labels, pair.fixed.labels)
         sides = ("moving", "fixed", "moving_seg", "fixed_seg")
         files = {k: str(Path(p).absolute()) if p else None for k, p in zip(sides, paths, strict=True)}
-        # Many data sets use the same file name in a folder per subject.
+        # In many data sets, file names are the same in the folders of all subjects.
         mark = hashlib.sha256(f"{files['moving']}\n{files['fixed']}".encode()).hexdigest()[:8]
         name = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}-{mark}"
         report = str(folder / "pairs" / f"{name}.json")
@@ -141,7 +142,7 @@ def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
 
 
 def _check_names(jobs: Sequence[dict[str, Any]]) -> None:
-    """Refuse BIDS names with which one pair would overwrite another."""
+    """Refuse pairs whose BIDS names are equal, because one would overwrite the other."""
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for job in jobs:
         parts = BidsName.of(job["moving"]).entities
@@ -162,7 +163,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        came = "no dask here"
+        came = "no installation of Dask"
         raise fail("pairs", came, "dask and distributed", "pip install 'bilevelmorph[batch]'") from error
     if scheduler:
         try:
@@ -174,7 +175,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
         with client:
             count = len(client.scheduler_info(n_workers=-1)["workers"])
             if not count:
-                raise fail("scheduler", f"{scheduler} without workers", "one worker at least")
+                raise fail("scheduler", f"{scheduler} without workers", "at least one worker")
             yield client, count
         return
     count = int(positive("workers", workers, whole=True))
@@ -192,10 +193,10 @@ def _client(workers: int, scheduler: str | None) -> Iterator[tuple[Any, int]]:
 def _results(
     client: Any, settings: dict[str, Any], jobs: Sequence[dict[str, Any]], most: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield every job with its error, "" if there is none, as they finish."""
+    """Yield every job as it finishes, with its error message (empty if it succeeded)."""
     from distributed import as_completed
 
-    # A running scheduler may hold the same names from another batch.
+    # A running scheduler may hold tasks of the same names from another batch.
     left, of, token = iter(jobs), {}, uuid.uuid4().hex
 
     def submit() -> Any:
@@ -224,9 +225,9 @@ def register_job(settings: dict[str, Any], job: dict[str, Any]) -> str:
     """Register one pair in a worker.
 
     Returns:
-        The reason if it failed, else an empty string.
+        The error message if it failed, else an empty string.
     """
-    # Dask repeats a task whose result was lost with its worker.
+    # Dask repeats a task if its result was lost with a worker.
     if Path(job["report"]).is_file():
         return ""
     try:
@@ -260,7 +261,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
         uncertainty=bool(settings.get("mc_samples")),
         warp_format=settings.get("warp_format", "voxelmorph"),
     )
-    # Of thousands of pairs, only the doubtful ones get a picture.
+    # A batch may have thousands of pairs, so figures are drawn only for doubtful ones.
     outputs = outputs if result.warnings else dataclasses.replace(outputs, figure=None)
     outputs.write(result, segs[0])
     row = {"moving": job["moving"], "fixed": job["fixed"], **result.report}
@@ -273,7 +274,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _registrar(settings: str) -> Any:
-    """One registrar per worker, so that its graphs serve all pairs of the worker."""
+    """One registrar per worker, so that all its pairs share the compiled graphs."""
     from bilevelmorph.devices import choose_gpu, use_threads
 
     values = json.loads(settings)

@@ -1,4 +1,4 @@
-"""Registration of a synthetic pair with known truth."""
+"""Registration of a synthetic pair whose deformation is known."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class SyntheticPair:
 
     Attributes:
         moving, fixed: Images of different contrast.
-        moving_tissues, fixed_tissues: Label maps: 1 grey, 2 white matter.
-        moving_like_fixed: The deformed template before its contrast was changed.
+        moving_tissues, fixed_tissues: Label maps: 1 for grey and 2 for white matter.
+        moving_like_fixed: The deformed template in its original contrast.
         truth: ``[*S, 3]`` voxels: position ``y`` of `moving` shows the anatomy
             that `fixed` has at ``y + truth(y)``.
 
@@ -51,7 +51,7 @@ class SyntheticPair:
 
 
 def known_pair(seed: int, amplitude: float, resolution: int = 2) -> SyntheticPair:
-    """Deform and recolour the MNI152 template.
+    """Deform the MNI152 template and change its contrast.
 
     Args:
         seed: Random seed.
@@ -59,8 +59,8 @@ def known_pair(seed: int, amplitude: float, resolution: int = 2) -> SyntheticPai
         resolution: Voxel size in millimetres.
 
     Returns:
-        The pair: `fixed` is the template with bias and noise, `moving` its
-        deformed copy with the contrast inverted, as T2 relative to T1.
+        The pair: `fixed` is the template with bias field and noise, `moving` its
+        deformed copy with inverted contrast, like T2 relative to T1.
     """
     template = mni152(resolution)
     t1, grey, white = (template[k] for k in ("t1", "grey", "white"))
@@ -93,13 +93,13 @@ def registration_error(
     """Distance in millimetres between estimated and true positions of voxels.
 
     Args:
-        displacement: ``[*S, 3]`` voxels, estimated.
-        truth: As in `SyntheticPair`.
+        displacement: Estimated displacement, ``[*S, 3]`` voxels.
+        truth: True displacement, see `SyntheticPair`.
         where: Bool ``[*S]``, voxels of the fixed image to score.
-        voxel: Size in millimetres.
+        voxel: Voxel size in millimetres.
 
     Returns:
-        One number per voxel of `where`.
+        One distance per voxel of `where`.
     """
     here = voxel_positions(truth.shape[:-1])
     there = here + displacement
@@ -141,7 +141,7 @@ def demo(out: Path, model: str, seed: int, amplitude: float) -> list[str]:
             moved,
             result.displacement,
             like_fixed=(normalise(same.data), normalise(after)),
-            title="the contrasts differ on purpose; the differences are taken before it was changed",
+            title="the contrasts differ on purpose; differences are shown in the original contrast",
         )
         bar.update()
     report = result.report

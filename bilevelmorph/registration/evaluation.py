@@ -1,4 +1,4 @@
-"""Scores of a method over a list of pairs."""
+"""Evaluation of a method on a list of pairs."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def evaluate(
 ) -> list[dict[str, float | str]]:
     """Register every pair and score it in the native space of its fixed scan.
 
-    Label maps are warped with nearest neighbour by the same displacement.
+    The same displacement warps the label maps, with nearest-neighbour interpolation.
 
     Args:
-        registrar: The method, or a model's name, file or network.
+        registrar: A registrar, or the name, file or network of a model.
         pairs: Pairs with label maps, or a folder with a dataset.json.
-        labels: Foreground values; those of each pair, or of dataset.json, by default.
+        labels: Foreground label values; by default those of dataset.json, or those in each pair.
         save_moved: Folder for the warped label maps.
-        quiet: No progress bar.
-        split: ``"val"`` or ``"test"``, if `data` is a folder.
+        quiet: Suppress the progress bar.
+        split: ``"val"`` or ``"test"``, if `pairs` is a folder.
 
     Returns:
-        One row per pair.
+        One row of scores per pair.
     """
     if not isinstance(registrar, Registrar):
         registrar = Registrar(registrar, compiled=True)
@@ -57,7 +57,7 @@ def evaluate(
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
         moving_seg, fixed_seg = (_labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
         if number == 1:
-            for _ in range(2):  # the second call compiles, which must not count
+            for _ in range(2):  # the second call compiles, which must not be timed
                 registrar(moving, fixed)
         began = time.perf_counter()
         result = registrar(moving, fixed)
@@ -108,7 +108,7 @@ def _scores(moved: Volume, fixed: Volume, labels: Sequence[int] | None) -> dict[
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
-    """Mean and standard deviation over pairs of every number.
+    """Mean, standard deviation and median of every score over the pairs.
 
     >>> summarise([{"dice": 0.5}, {"dice": 1.0}], {})["dice"]["mean"]
     0.75

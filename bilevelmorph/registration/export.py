@@ -17,7 +17,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.registration.serving import Serving
 from bilevelmorph.registration.serving_warmup import write_warm_up
 
-# Operator set of ONNX that runtimes of recent years read.
+# ONNX operator set, supported by the runtimes of recent years.
 OPSET = 18
 
 
@@ -27,21 +27,21 @@ def export_savedmodel(
     precision: str = "float32",
     warm_up: Sequence[int] = (),
 ) -> Path:
-    """Write a SavedModel that needs nothing but TensorFlow.
+    """Write a SavedModel that needs only TensorFlow.
 
     Args:
         network: The network to export.
         folder: A new or empty folder.
         precision: Precision of the stored weights, see `Serving`.
-        warm_up: Size ``[*S]`` of images that TensorFlow Serving registers at start-up;
-            none by default.
+        warm_up: Size ``[*S]`` of the images that TensorFlow Serving registers at start-up;
+            by default it registers none.
 
     Returns:
         The folder. It holds the signatures `serving_default`, `register` and
         `warp`; see `Serving`.
 
     Raises:
-        InputError: The folder is not empty, or cannot be created.
+        InputError: The folder is not empty or cannot be created.
     """
     folder = free_folder(folder)
     if warm_up:
@@ -69,7 +69,9 @@ def export_savedmodel(
 
 
 def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
-    """Write `Serving.register` as ONNX: ``moving`` and ``fixed`` to ``moved`` and ``displacement``, any size.
+    """Write `Serving.register` as ONNX, for images of any size.
+
+    The inputs are ``moving`` and ``fixed``, the outputs ``moved`` and ``displacement``.
 
     Args:
         network: The network to export.
@@ -79,14 +81,14 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: Wrong ending, missing folder, existing file, or tf2onnx is not
-            installed.
+        InputError: The extension is wrong, the folder is missing, the file exists, or
+            tf2onnx is not installed.
     """
     path = free_file(path, ".onnx")
     try:
         import tf2onnx
     except ImportError as error:
-        raise fail("ONNX", "no tf2onnx here", "it", "pip install 'bilevelmorph[onnx]'") from error
+        raise fail("ONNX", "no installation of tf2onnx", "one", "pip install 'bilevelmorph[onnx]'") from error
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     function, inputs = Serving(network).signatures()["register"]
     graph = tf.function(function, autograph=False)
@@ -97,19 +99,19 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
 
 
 def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequence[int]) -> Path:
-    """Write `Serving.register` as StableHLO bytecode: ``(moving, fixed)`` to ``(moved, displacement)``.
+    """Write `Serving.register` as StableHLO bytecode from ``(moving, fixed)`` to ``(moved, displacement)``.
 
     Args:
         network: The network to export; its weights become constants.
         path: File to write; it appears whole or not at all.
-        shape: ``[*S]`` of the images, which StableHLO fixes; the batch is one.
+        shape: Image size ``[*S]``, which StableHLO fixes; the batch size is 1.
 
     Returns:
         The path.
 
     Raises:
-        InputError: Wrong ending, missing folder, existing file, or sizes that the
-            images cannot have.
+        InputError: The extension is wrong, the folder is missing, the file exists, or the
+            network cannot take images of this size.
     """
     path = free_file(path, ".stablehlo")
     check_sizes("shape", shape, network)
@@ -131,15 +133,15 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
 
 
 def check_sizes(name: str, shape: Sequence[int], network: RegistrationNetwork) -> None:
-    """Refuse sizes that images of the network cannot have."""
+    """Refuse image sizes that the network cannot take."""
     if len(shape) != network.ndims:
-        raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, as the model has axes")
+        raise fail(name, f"{len(shape)} sizes", f"{network.ndims}, one per axis of the model")
     for size in shape:
         positive(name, size, whole=True)
 
 
 def free_file(path: str | Path, ending: str) -> Path:
-    """The path of a file, if it can be written and does not exist yet."""
+    """Return the path of a new file, or raise `InputError` if it exists or cannot be written."""
     path = Path(path)
     one_of(f"ending of {path}", path.suffix.lower(), (ending,))
     if path.exists():
@@ -150,7 +152,7 @@ def free_file(path: str | Path, ending: str) -> Path:
 
 
 def free_folder(folder: str | Path) -> Path:
-    """The path of a folder, if it does not exist or is empty."""
+    """Return the path of a new or empty folder, else raise `InputError`."""
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise fail("out", f"{folder}, which is not empty", "a new or empty folder")

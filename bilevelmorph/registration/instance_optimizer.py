@@ -14,14 +14,14 @@ from bilevelmorph.ops.grid import spatial_shape
 
 
 class InstanceOptimizer:
-    """Adam on the velocities of all stages, with the training objective.
+    """Refines the velocities of all stages with Adam on the training objective.
 
-    The result is the best iterate, so never worse than the start.
+    The result is the best iterate, so it is never worse than the start.
 
     Args:
         energy: The objective.
         steps: Number of iterations.
-        rate: Learning rate of Adam, voxels of each stage.
+        rate: Learning rate of Adam, in voxels of each stage.
 
     >>> image = tf.random.stateless_uniform([1, 16, 16, 1], [0, 1])
     >>> moving, start = tf.roll(image, 1, 1), Deformation.of_velocities([tf.zeros([1, 8, 8, 2])], [16, 16])
@@ -47,7 +47,7 @@ class InstanceOptimizer:
             moving, fixed: ``[1, *S, C]``.
 
         Returns:
-            The refined deformation, and the objective before and after, ``[]`` each.
+            The refined deformation, and the objective before and after, each a scalar.
         """
         grid = spatial_shape(deformation.displacement)
         values = [tf.convert_to_tensor(v) for v in deformation.velocities]

@@ -42,14 +42,14 @@ class OutputPaths:
 
     Args:
         moved: The moving image on the fixed grid.
-        moved_seg: Its label map on the fixed grid.
-        warp, inverse_warp: Displacements, affine part included.
+        moved_seg: The moving label map on the fixed grid.
+        warp, inverse_warp: Displacements, including the affine part.
         warp_format: Format of both warps; see `save_warp`.
         affine_file: The linear part, for ITK and ANTs.
         jacobian: Determinant of the Jacobian, on the fixed grid.
         uncertainty: Standard deviation of the displacement, mm.
-        figure: PNG.
-        report: JSON of the numbers and the warnings.
+        figure: Figure (PNG).
+        report: Metrics and warnings (JSON).
 
     >>> OutputPaths(moved="m.nii.gz", figure="f.jpg").check()
     Traceback (most recent call last):
@@ -81,13 +81,13 @@ class OutputPaths:
         report: bool = False,
         warp_format: str = "voxelmorph",
     ) -> OutputPaths:
-        """The usual files in one folder, which is created: moved, warp, Jacobian, figure.
+        """Name the usual files (moved image, warp, Jacobian, figure) in a folder, which is created.
 
         Args:
             folder: Folder of this pair; with `bids`, the root of the derivatives.
             moving, fixed: File names of the images.
-            bids: Name them as BIDS derivatives.
-            seg: There is a label map to warp.
+            bids: Name the files as BIDS derivatives.
+            seg: Write the warped label map as well.
             uncertainty, inverse_warp: Write these as well.
             report: Write the report as well.
             warp_format: See `save_warp`.
@@ -104,10 +104,10 @@ class OutputPaths:
         return cls(**{n: str(place / names[n]) for n in wanted}, warp_format=warp_format)
 
     def check(self) -> None:
-        """Refuse names that cannot be written, before any work is done.
+        """Check that the files can be written, before any work is done.
 
         Raises:
-            InputError: Wrong ending, or missing folder.
+            InputError: An extension is wrong or a folder is missing.
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -167,11 +167,11 @@ def draw(path: str | Path, result: Registration) -> None:
 
 
 def jacobian_map(displacement: np.ndarray, grid: Volume) -> Volume:
-    """Jacobian determinant of a map in voxels, which equals that in millimetres.
+    """Jacobian determinant of a displacement in voxels, which is the same in millimetres.
 
     Args:
-        displacement: ``[*S, N]`` voxels, affine part included.
-        grid: Any volume on the grid.
+        displacement: ``[*S, N]`` voxels, including the affine part.
+        grid: Any volume on the grid of the displacement.
 
     Returns:
         float32 Volume; above 1 where the moving image shrinks, below 1 where it grows.

@@ -1,4 +1,4 @@
-"""A network applied to prepared pairs: plain at first, compiled for grids that recur."""
+"""Application of a network to prepared pairs, compiled for grids that recur."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
     Attributes:
         displacement: ``[*S, N]`` float32, voxels.
         inverse: The inverse displacement, if requested.
-        seconds_a_step: Time of an iteration of instance optimisation, if there was any.
+        seconds_a_step: Seconds per iteration of instance optimisation, if there was any.
 
     >>> from bilevelmorph.networks import IdentityNetwork
     >>> found = Predictor(IdentityNetwork(2))(np.ones((9, 8)), np.ones((9, 8)), inverse=True)
@@ -38,13 +38,13 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """Computes deformations of pairs of arrays.
+    """Computes the deformations of pairs of arrays.
 
     Args:
-        network: A registration network of one channel.
-        refiner: Instance optimisation after the network.
-        compiled: Compile for every grid that occurs a second time.
-        xla: What XLA compiles then, see `bilevelmorph.devices.using_xla`.
+        network: A registration network for single-channel images.
+        refiner: Instance optimisation that follows the network.
+        compiled: Compile for a grid when it occurs a second time.
+        xla: What XLA compiles in that case, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
@@ -69,7 +69,7 @@ class Predictor:
 
         Args:
             moving, fixed: ``[*S]``, prepared for the network.
-            inverse: Also compute the inverse.
+            inverse: Also compute the inverse displacement.
         """
         pair = [tf.constant(x[None, ..., None], tf.float32) for x in (moving, fixed)]
         graph = self.compiled and moving.shape in self._grids

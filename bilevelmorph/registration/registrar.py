@@ -1,4 +1,4 @@
-"""Registration of two volumes, native space in and out."""
+"""Registration of two volumes, with input and output in native space."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bilevelmorph.registration.predictor import Predictor
     from bilevelmorph.registration.uncertainty import Uncertainty
 
-# Terms of the objective about features, distributions and labels rather than the deformation.
+# Terms about features, distributions or labels, which instance optimisation leaves out.
 NOT_REFINED = ("kl", "feature_kl", "dice")
 METHODS = ("model", "affine", "rigid", "identity")
 
@@ -43,17 +43,17 @@ class Registrar:
     """Registers pairs with one model.
 
     Args:
-        model: Name, file or network; None for methods without one.
+        model: Name or file of a model, or a network; None for methods without a model.
         affine: ``"none"``, ``"rigid"`` or ``"affine"``.
         init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"``
-            aligns the centres of the grids; None does as the model was trained.
-        deformable: False stops after the linear part.
-        compiled: Compile for every grid that occurs a second time, which takes longer than
+            aligns the centres of the grids; None takes the placement used in training.
+        deformable: False computes the linear part only.
+        compiled: Compile for a grid when it occurs a second time. This takes longer than
             registering a few pairs but makes all further ones several times faster.
-        instance_steps: Iterations of instance optimisation with the objective of training;
+        instance_steps: Iterations of instance optimisation with the training objective;
             see `InstanceOptimizer`.
-        instance_rate: Learning rate of these iterations, voxels.
-        mc_samples: Samples for the map of uncertainty; 0 for none. See `Uncertainty`.
+        mc_samples: Number of samples for the uncertainty map; 0 for none. See `Uncertainty`.
+        instance_rate: Learning rate of instance optimisation, in voxels.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import IdentityNetwork
@@ -94,7 +94,7 @@ class Registrar:
             return None
         from bilevelmorph.registration.predictor import Predictor
 
-        # Compilation always pays for instance optimisation.
+        # Compilation always pays off for instance optimisation.
         return Predictor(self.network, refiner, compiled or refiner is not None, self.xla)
 
     def _make_refiner(self, steps: int, rate: float) -> InstanceOptimizer | None:
@@ -127,14 +127,15 @@ class Registrar:
 
         Args:
             moving, fixed: Images of any size, spacing and orientation.
-            mask: Mask on the fixed grid, to which the affine step and the report are restricted.
+            mask: Mask on the fixed grid, to which the affine step, the similarities and the
+                mean displacement in the report are restricted.
             inverse: Also compute the inverse displacement.
 
         Returns:
             A `Registration`.
 
         Raises:
-            InputError: Volumes that cannot be registered with this model.
+            InputError: The volumes cannot be registered with this model.
         """
         began = time.perf_counter()
         self._check(moving, fixed, mask)
@@ -164,20 +165,24 @@ class Registrar:
 
     def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
         if moving.ndims != fixed.ndims:
-            raise fail("pair", f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}", "one kind")
+            raise fail(
+                "pair",
+                f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}",
+                "both 2-D or both 3-D",
+            )
         if self.network is not None and self.network.ndims != fixed.ndims:
             came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
-            raise fail("model", came, f"a {fixed.ndims}-D model", "train one, or name another")
+            raise fail("model", came, f"a {fixed.ndims}-D model", "train one or choose another")
         if self.network is not None and self.network.channels != 1:
             came = f"a model of {self.network.channels} channels"
-            raise fail("model", came, "a model of one channel, as the images have")
+            raise fail("model", came, "a model of one channel, like the images")
         if mask is not None and mask.shape != fixed.shape:
             raise fail(mask.name, f"shape {mask.shape}", f"that of {fixed.name}, {fixed.shape}")
         if mask is not None and not (mask.data > 0).any():
-            raise fail(mask.name, "an empty mask", "voxels above 0 where to look")
+            raise fail(mask.name, "an empty mask", "at least one voxel above 0")
 
     def _work_grid(self, fixed: Volume) -> Volume:
-        """The fixed image prepared for the network: canonical axes, normalised, its usual shape."""
+        """The fixed image prepared for the network: canonical axes, normalised, at least its usual size."""
         work = to_canonical(fixed)
         if self.spacing:
             work = resample_to_spacing(work, self.spacing)
@@ -189,7 +194,7 @@ class Registrar:
 
     @staticmethod
     def _spread(uncertainty: Uncertainty, source: np.ndarray, work: Volume, fixed: Volume) -> Volume:
-        """Standard deviation of the length of the network's step, mm, on the fixed grid."""
+        """Norm of the standard deviations of the network's displacement, mm, on the fixed grid."""
         import tensorflow as tf
 
         from bilevelmorph.devices import using_xla
@@ -202,7 +207,7 @@ class Registrar:
 
     @staticmethod
     def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
-        """The whole map, affine included, as a displacement in voxels of the fixed grid."""
+        """The whole map, including the affine part, as a displacement in voxels of the fixed grid."""
         here = voxel_positions(fixed.shape)
         there = here
         if step is not None:
@@ -283,21 +288,22 @@ def register(
     instance_steps: int = 0,
     mc_samples: int = 0,
 ) -> Registration:
-    """Register one pair; for many pairs with one model, make a `Registrar`.
+    """Register one pair; for many pairs with one model, use a `Registrar`.
 
     Args:
         moving, fixed: Images of any size, spacing and orientation: file names, nibabel or
             SimpleITK images, pairs ``(array, affine)``, or Volumes.
         model: Name of a bundled model, a file, or a network; None for the linear part alone.
         affine, init, instance_steps, mc_samples: See `Registrar`.
-        fixed_mask: Mask on the fixed grid, to which the affine step and the report are restricted.
+        fixed_mask: Mask on the fixed grid, to which the affine step, the similarities and the
+            mean displacement in the report are restricted.
         inverse: Also compute the inverse displacement.
 
     Returns:
-        A `Registration`, with methods to save it and a figure in notebooks.
+        A `Registration`, which can be saved and shows a figure in notebooks.
 
     Raises:
-        InputError: Images that cannot be registered with this model.
+        InputError: The images cannot be registered with this model.
 
     >>> scan = np.random.default_rng(0).random((16, 18, 20))
     >>> result = register((np.roll(scan, 1, 0), np.eye(4)), (scan, np.eye(4)), model=None)

@@ -23,14 +23,14 @@ class Registration:
     """The result for one pair.
 
     Attributes:
-        moving, fixed: The images as registered.
+        moving, fixed: The images that were registered.
         moved: `moving` on the fixed grid.
-        displacement: ``[*fixed, N]`` float32, voxels of the fixed grid, affine
-            part included: ``moved(x) = moving(world(x + u(x)))``.
-        affine: ``[4, 4]`` world matrix, fixed to moving, of the linear part.
-        report: Similarity before and after, displacement, folding, seconds.
+        displacement: ``[*fixed, N]`` float32, voxels of the fixed grid, including the
+            affine part: ``moved(x) = moving(world(x + u(x)))``.
+        affine: ``[4, 4]`` world matrix of the linear part, from fixed to moving.
+        report: Similarity before and after, mean displacement, folding and seconds.
         warnings: Reasons to look at the result before trusting it.
-        inverse: ``[*moving, N]`` voxels of the moving grid, if requested.
+        inverse: Inverse displacement, ``[*moving, N]`` voxels of the moving grid, if requested.
         uncertainty: Standard deviation of the displacement over samples of the
             network, mm, on the fixed grid, if requested.
         init: The initial placement, see `Registrar`.
@@ -54,15 +54,15 @@ class Registration:
     init: str = "header"
 
     def save(self, folder: str | Path, warp_format: str = "voxelmorph") -> list[Path]:
-        """Write moved image, warps, Jacobian, figure and report to a folder, which is created.
+        """Write the moved image, warps, Jacobian, figure and report to a folder, which is created.
 
         Args:
             folder: Folder of this pair.
-            warp_format: ``"voxelmorph"`` in voxels, or ``"itk"`` as ITK, ANTs and 3D Slicer
-                read warps.
+            warp_format: ``"voxelmorph"`` (in voxels) or ``"itk"`` (in millimetres, as ITK, ANTs
+                and 3D Slicer read warps).
 
         Returns:
-            Paths of the files.
+            Paths of the written files.
 
         Raises:
             InputError: The folder cannot be created or written.

@@ -1,4 +1,4 @@
-"""A network as functions of raw arrays: intensities in, displacement out, no preparation."""
+"""A network as functions of unprepared arrays: intensities in, displacement out."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PRECISIONS = ("float32", "float16")
 
 
 def normalise(images: tf.Tensor, percents: Sequence[float] = PERCENTILES) -> tf.Tensor:
-    """Clip each image to two of its percentiles and scale it to [0, 1]; as `data.preprocessing` does.
+    """Clip each image to two of its percentiles and scale it to [0, 1], as `data.preprocessing` does.
 
     Args:
         images: ``[B, *S, C]``.
         percents: Lower and upper percentile.
 
     Returns:
-        The same shape, float32.
+        float32 of the same shape.
 
     >>> normalise(tf.reshape(tf.range(5.0), [1, 5, 1, 1]), (0, 100))[0, :, 0, 0].numpy().tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -48,14 +48,14 @@ def _stored(value: tf.Tensor, precision: str) -> tf.Tensor:
 
 
 class Serving:
-    """The functions that are exported.
+    """The functions of an exported model.
 
-    They use copies of the network's weights, perhaps stored in lower precision;
+    They use copies of the network's weights, which may be stored in lower precision;
     all computation is in float32.
 
     Args:
         network: A registration network.
-        precision: ``"float32"`` or ``"float16"``, of the stored weights.
+        precision: Precision of the stored weights, ``"float32"`` or ``"float16"``.
 
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> serving = Serving(PropagationNetwork(2, matching=[8], regularization=[8]))
@@ -75,10 +75,10 @@ class Serving:
         self.percentiles = network.preprocessing.get("percentiles", PERCENTILES)
 
     def signatures(self, sizes: Sequence[int | None] | None = None) -> dict[str, Any]:
-        """Function and input specification by name; for any batch, and any size unless given.
+        """Function and input specification of each signature by name, for any batch size.
 
         Args:
-            sizes: ``[*S]`` of the images.
+            sizes: Image size ``[*S]``; any by default.
         """
         n, free = self.network.ndims, [None] * self.network.ndims
         shape = [None, *(free if sizes is None else sizes)]
@@ -102,11 +102,11 @@ class Serving:
         """Align batches of images.
 
         Args:
-            moving, fixed: ``[B, *S, C]``, any intensities, one grid.
+            moving, fixed: ``[B, *S, C]``, of any intensities, on the same grid.
 
         Returns:
-            ``moved`` ``[B, *S, C]``, `moving` on the grid of `fixed`, its own
-            intensities; ``displacement`` ``[B, *S, N]`` voxels; both float32.
+            ``moved``, ``[B, *S, C]``: `moving` on the grid of `fixed`, with its original
+            intensities; ``displacement``, ``[B, *S, N]`` voxels; both float32.
         """
         with using_xla("off"):
             source, target = (normalise(x, self.percentiles) for x in (moving, fixed))
@@ -117,21 +117,21 @@ class Serving:
         return {"moved": moved, "displacement": displacement}
 
     def _values(self) -> list[tuple[Any, tf.Tensor]]:
-        """What each variable of the network represents."""
+        """Every variable of the network with its stored value."""
         pairs = zip(self.network.variables, self.weights, strict=True)
         return [(variable, tf.cast(weight, variable.dtype)) for variable, weight in pairs]
 
     @staticmethod
     def warp(image: tf.Tensor, displacement: tf.Tensor, nearest: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Resample a batch.
+        """Warp a batch of images.
 
         Args:
             image: ``[B, *S, C]``.
             displacement: ``[B, *S, N]`` voxels.
-            nearest: Bool; nearest neighbour for label maps, else linear.
+            nearest: Bool; true for nearest-neighbour interpolation (label maps), else linear.
 
         Returns:
-            ``moved`` ``[B, *S, C]``.
+            ``moved``, ``[B, *S, C]``.
         """
         with using_xla("off"):
             moved = tf.cond(

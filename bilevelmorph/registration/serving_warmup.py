@@ -9,20 +9,20 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail
 
-# Where TensorFlow Serving looks for them in the folder of a SavedModel.
+# Where TensorFlow Serving looks for these requests in the folder of a SavedModel.
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write_warm_up(folder: str | Path, shape: Sequence[int], channels: int = 1) -> Path:
-    """Add a request to `register` and one to `warp` to a SavedModel.
+    """Add a warm-up request for `register` and one for `warp` to a SavedModel.
 
     Args:
         folder: Folder of the SavedModel.
-        shape: ``[*S]`` of the images.
+        shape: Image size ``[*S]``.
         channels: Channels of each image.
 
     Returns:
-        The file.
+        The path of the file with the requests.
 
     Raises:
         InputError: tensorflow-serving-api is not installed.
@@ -31,7 +31,7 @@ def write_warm_up(folder: str | Path, shape: Sequence[int], channels: int = 1) -
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
     except ImportError as error:
         fix = "pip install 'bilevelmorph[serving]'"
-        raise fail("serving_warmup", "no tensorflow-serving-api here", "it", fix) from error
+        raise fail("serving_warmup", "no installation of tensorflow-serving-api", "one", fix) from error
     images = tf.random.stateless_uniform([2, 1, *shape, channels], [0, 0])
     requests = {
         "register": {"moving": images[0], "fixed": images[1]},

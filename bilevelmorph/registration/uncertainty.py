@@ -1,4 +1,4 @@
-"""The spread of the displacement when the network samples instead of using means."""
+"""Uncertainty of the displacement, measured over random samples of a probabilistic network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Uncertainty:
     """The standard deviation of a network's displacement over random samples.
 
     Args:
-        network: A probabilistic network: of features (`PropagationNetwork` with
+        network: A network with probabilistic features (`PropagationNetwork` with
             ``probabilistic=True``) or velocities (`VxmDense` with `use_probs`).
-        samples: Samples per pair, at least 2.
-        seed: Random seed of the samples; the same for every pair.
+        samples: Number of samples per pair, at least 2.
+        seed: Random seed of the samples, used for every pair.
 
     Raises:
         InputError: The network is deterministic.
@@ -49,7 +49,7 @@ class Uncertainty:
         self._draw = tf.function(self._one, autograph=False, reduce_retracing=True)
 
     def __call__(self, moving: tf.Tensor, fixed: tf.Tensor) -> np.ndarray:
-        """Sample displacements and measure their spread.
+        """Sample displacements and compute their standard deviation.
 
         Args:
             moving, fixed: ``[1, *S, C]``.
