@@ -1,4 +1,4 @@
-"""Loading of models that were saved under former names of classes and arguments."""
+"""Loading of models saved with former names of classes and arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T", bound=type)
 
 
 def renamed_from(old: str) -> Callable[[T], T]:
-    """Class decorator: load the class from `.keras` files that hold its former registered name.
+    """Class decorator: load the class also from `.keras` files with its former registered name.
 
     Args:
         old: Former registered name.
@@ -34,8 +34,8 @@ def renamed_keys(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[st
     """Replace former names of entries in a saved configuration.
 
     Args:
-        config: As `get_config` returned it, then or now.
-        names: New names by old ones.
+        config: Output of `get_config`, with former or current names.
+        names: Current names by former names.
 
     >>> renamed_keys({"guides": ["argmin"], "radius": 1}, {"guides": "analytic_steps"})
     {'analytic_steps': ['argmin'], 'radius': 1}
@@ -44,17 +44,17 @@ def renamed_keys(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[st
 
 
 def stored_as(store: Any, new: str, old: str) -> Any:
-    """Find a layer's variables in a file that was written under a former name of its class.
+    """Find a layer's variables in a file written under a former name of its class.
 
-    Keras names layers in lists after their class, so older files have them elsewhere.
+    Keras stores layers of a list by class name, so older files have them in another place.
 
     Args:
         store: Argument of `load_own_variables`.
-        new: Present name of the class in snake case.
+        new: Current name of the class in snake case.
         old: Former name in snake case.
 
     Returns:
-        The store; the one at the old place if the new place is empty.
+        The store at the current place, or at the former one if the current one is empty.
     """
     path = getattr(store, "_h5_entry_path", None)
     if len(store) or not path:

@@ -1,4 +1,4 @@
-"""Switches whose state is searched."""
+"""Binary gates whose state is searched."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bilevelmorph.errors import positive
 @renamed_from("Gates")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class BernoulliGate(keras.layers.Layer):
-    """Parts of a network that are present or absent: sampled during a search, decided after it.
+    """Gates that switch parts of a network on or off: sampled during a search, fixed afterwards.
 
-    A gate that merely scaled its input would always close, because the layers
-    behind it can undo the scaling, and on held-out pairs less of anything
-    generalises better. These gates are open or closed, so both can be compared.
+    The gates are binary, so that a search can compare both states. A continuous scale
+    would always shrink towards zero: the following layers can compensate for it, and less
+    of any component generalises better to held-out pairs.
 
     Args:
         count: Number of gates.

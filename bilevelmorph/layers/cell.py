@@ -19,8 +19,8 @@ class Cell(keras.layers.Layer):
     Args:
         ndims: 2 or 3.
         filters: Channels of every layer.
-        operations: For each layer, the names to choose from; a single name fixes it.
-        deep: The output is that of the last layer, not a mixture.
+        operations: For each layer, the operations to choose from; a single one fixes the layer.
+        deep: Whether the output is that of the last layer rather than a mixture.
         temperature: Softmax temperature of all mixtures.
 
     The logits `depth` of the mixture are not trainable weights; see `MixedOp`.

@@ -14,12 +14,12 @@ from bilevelmorph.layers.convolution import convolution
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class CellEncoder(keras.layers.Layer):
-    """A strided convolution and an F cell for each scale from 2 on; one encoder for both images.
+    """A strided convolution and an F cell at each scale from 2 on; both images share the encoder.
 
     Args:
         ndims: 2 or 3.
         filters: Channels at scales 2, 4, ...
-        operations: For each scale and each layer of its cell, the names to choose from.
+        operations: For each scale and each layer of its cell, the operations to choose from.
         searched: Whether the lengths of the cells are searched.
 
     Input: ``[B, *S, C]``, sizes divisible by ``2**len(filters)``. Output: list of

@@ -1,4 +1,4 @@
-"""One stage of a searched network: a D cell that turns the match of the features into a velocity."""
+"""One stage of a searched network: a D cell that predicts a velocity from matched features."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ from bilevelmorph.ops.warping import warp
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class CellStage(keras.layers.Layer):
-    """Match, a D cell, integrate, compose, at one scale; once or several times.
+    """Match features, apply a D cell, integrate and compose at one scale, once or several times.
 
-    The velocity is the shift of least match cost (a soft argmin of learned
-    sharpness) plus the output of the cell. Repetitions share their weights and
-    match again after every step.
+    The velocity is the shift of least matching cost (a soft argmin of learned
+    sharpness) plus a linear projection of the cell's output. Repetitions share their
+    weights and recompute the matching cost after every step.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the cell.
-        operations: For each layer of the cell, the names to choose from.
+        operations: For each layer of the cell, the operations to choose from.
         names: Inputs of the cell: ``"features"``, ``"cost"``, ``"coarser"``.
         searched: Whether inputs, length, repetitions and the stage itself are searched.
-        radius: Largest shift of the cost volume, at least 1.
+        radius: Search radius of the cost volume, at least 1 voxel of the scale.
         int_steps: Number of squarings.
-        conditions: Length of the condition that scales the cell's output and the velocity; see `FiLM`.
-        steps: Number of repetitions; the largest one if it is searched.
+        conditions: Length of the condition that scales the cell's output and the velocity
+            (see `FiLM`); 0 for none.
+        steps: Number of applications of the cell; an upper bound if `searched`.
 
-    Input: ``[fixed, moving, displacement]``: features ``[B, *S, C]`` twice, voxels
-    ``[B, *S, N]``; then the last output of the next coarser cell, ``[B, *S, C']``, if
-    `names` has ``"coarser"``; then ``[B, conditions]``, if any. Output: the displacement
-    after the stage, the last output of the cell, ``[B, *S, filters]``, and the velocity
-    of every step.
+    Input: ``[fixed, moving, displacement]``: features ``[B, *S, C]`` twice, and
+    ``[B, *S, N]`` voxels; then the last output of the next coarser cell, ``[B, *S, C']``,
+    if `names` contains ``"coarser"``; then ``[B, conditions]``, if any. Output: the
+    displacement after the stage, the last output of the cell, ``[B, *S, filters]``, and
+    the velocity of every step.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
@@ -123,7 +124,7 @@ class CellStage(keras.layers.Layer):
         return [displacement, hidden, *velocities]
 
     def _velocity(self, inputs: Any, displacement: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step: its deformation and the output of the cell."""
+        """The velocity of one step and the output of the cell."""
         fixed, moving = inputs[:2]
         moved = warp(moving, displacement)
         cost = cost_volume(fixed, moved, self.radius)

@@ -1,4 +1,4 @@
-"""The convolution of all blocks, in 2-D and 3-D."""
+"""The convolution used by all blocks, in 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convolution(
     name: str | None = None,
     dtype: Any = None,
 ) -> keras.layers.Layer:
-    """A padded Keras convolution of the right rank, with leaky ReLU 0.2 by default.
+    """A padded Keras convolution of the given rank, followed by leaky ReLU (slope 0.2) by default.
 
     >>> convolution(2, 8, name="c").name
     'c'
@@ -43,5 +43,5 @@ def convolution(
 
 
 def small_normal(stddev: float = 1e-5) -> keras.initializers.Initializer:
-    """Initial values so small that a network starts at the identity."""
+    """An initialiser with values so small that a network starts close to the identity."""
     return keras.initializers.RandomNormal(stddev=stddev)

@@ -21,19 +21,20 @@ class DataMatching(keras.layers.Layer):
     """Propose a velocity from warped moving and fixed features: ``u = M(...)``.
 
     The velocity is the sum of analytic steps, computed from the features in closed form,
-    and a correction by convolutions of the features, the cost volume and those steps.
+    and a learned correction: convolutions of the features, the displacement, the cost
+    volume and the analytic steps.
 
     Args:
         ndims: 2 or 3.
-        widths: Filters of the hidden convolutions; empty for the analytic steps alone.
-        radius: Largest shift of the cost volume, voxels of the scale.
+        widths: Filters of the hidden convolutions; if empty, only the analytic steps are used.
+        radius: Search radius of the cost volume, voxels of the scale.
         analytic_steps: Any of ``"argmin"``, the shift of least cost (a soft argmin of
             learned sharpness), and ``"gradient"``, the gradient step on the squared
             distance of the features (normalised, of learned length).
 
     Input: ``[fixed, moved, displacement]``: features ``[B, *S, C]`` twice and
-    the displacement so far ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; initially
-    almost the sum of the analytic steps.
+    the current displacement ``[B, *S, N]``. Output: ``[B, *S, N]`` voxels; initially
+    close to the sum of the analytic steps.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -56,7 +57,7 @@ class DataMatching(keras.layers.Layer):
         if "argmin" in self.analytic_steps and radius == 0:
             raise fail("radius", radius, "at least 1 for the analytic step argmin")
         if not self.widths and not self.analytic_steps:
-            raise fail("widths", list(widths), "some filters, or an analytic step to do without them")
+            raise fail("widths", list(widths), "some filters or at least one analytic step")
         self.hidden = [
             convolution(ndims, w, name=f"conv{i}", dtype=self.dtype_policy) for i, w in enumerate(self.widths)
         ]

@@ -16,18 +16,18 @@ from bilevelmorph.ops.resizing import average_pool
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class FeatureEncoder(keras.layers.Layer):
-    """A pyramid of convolutions; one encoder serves moving and fixed alike.
+    """A pyramid of convolutions, shared by the moving and the fixed image.
 
-    Each scale after full resolution begins with a strided convolution of
-    kernel 4, whose output voxels lie at the centres of the voxels they cover.
+    Each scale below full resolution begins with a strided convolution of kernel size
+    4, whose output voxels lie at the centres of the input voxels they cover.
 
     Args:
         ndims: 2 or 3.
         widths: For each scale from full resolution downward, the filters of
             its convolutions; an empty list skips full resolution.
         descriptor: None, or ``"mind"``: the convolutions begin at half
-            resolution and take the averaged image together with its MIND
-            descriptors, which do not depend on contrast.
+            resolution, with the averaged image and its contrast-independent MIND
+            descriptors as input.
 
     Input: ``[B, *S, C]``, sizes divisible by ``2**(len(widths) - 1)``.
     Output: list of ``[B, *S / 2**k, widths[k][-1]]``, k = 0, 1, ...; for an
@@ -71,7 +71,7 @@ class FeatureEncoder(keras.layers.Layer):
         self.built = True
 
     def _first_shape(self, image: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The input of the first convolution."""
+        """Shape of the input of the first convolution."""
         if not self.descriptor:
             return image
         pairs = 2 * self.ndims * (self.ndims - 1)

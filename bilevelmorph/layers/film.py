@@ -1,4 +1,4 @@
-"""Feature-wise modulation: channels scaled by a function of a condition."""
+"""Feature-wise linear modulation: channels are scaled by a function of a condition."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import tensorflow as tf
 from bilevelmorph.compat.renamed import renamed_from, stored_as
 from bilevelmorph.errors import positive
 
-# Kernels move by about the learning rate per step; with this gain a response is learned in some 100 steps.
+# Adam moves kernels by about the learning rate per step; this gain lets a response form in about 100 steps.
 GAIN = 4.0
 
 
 @renamed_from("Modulation")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class FiLM(keras.layers.Layer):
-    """Channels times ``exp(gain * condition @ kernel)``: the identity at first, and for a condition of 0.
+    """Multiply channels by ``exp(gain * condition @ kernel)``; the identity initially and for condition 0.
 
     Args:
         conditions: Length of the condition.
         gain: Factor of the exponent.
 
-    Input: ``[B, *S, C]`` and ``[B, conditions]``, or one for all. Output: ``[B, *S, C]``.
+    Input: ``[B, *S, C]`` and ``[B, conditions]`` or ``[1, conditions]``. Output: ``[B, *S, C]``.
 
     Reference: Perez et al., FiLM, AAAI 2018.
 

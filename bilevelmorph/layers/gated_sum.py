@@ -15,20 +15,19 @@ from bilevelmorph.layers.convolution import convolution
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class GatedSum(keras.layers.Layer):
-    """``sum_i sigmoid(g_i) P_i(x_i)`` with 1x1 convolutions P; selects the inputs of a cell.
+    """``sum_i g_i P_i(x_i)`` with gates g and 1x1 convolutions P; selects the inputs of a cell.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the output.
         names: Names of the inputs.
-        searched: Whether the gates are searched; else all are open.
+        searched: Whether the gates are searched; otherwise all are open.
 
-    The logits `gates` are not trainable weights; see `MixedOp`. Initially
-    all gates are half open.
+    The state and logits of `gates` are not trainable weights; see `BernoulliGate`.
 
     Input: dictionary of ``[B, *S, C_i]`` by name. Output: ``[B, *S, filters]``.
 
-    Reference: the topology between cells, which Fan et al., TIP 2023, leave open.
+    Reference: Fan et al., AutoReg, TIP 2023, which leaves the topology between cells open.
 
     >>> layer = GatedSum(2, 4, ["cost", "features"])
     >>> layer({"cost": tf.ones([1, 8, 8, 9]), "features": tf.ones([1, 8, 8, 2])}).shape.as_list()
@@ -56,7 +55,7 @@ class GatedSum(keras.layers.Layer):
 
     @property
     def probabilities(self) -> tf.Tensor:
-        """Probability of each input, float32."""
+        """Probability that each input is used, float32."""
         return self.gates.probabilities if self.gates is not None else tf.ones([len(self.names)])
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -24,18 +24,19 @@ class MixedOp(keras.layers.Layer):
     Every operation is linear, so the mixture of the operations is one convolution
     with the mixture of their kernels, and costs as much as the largest of them.
 
-    In a mixture, kernels are weights times `gain_of` their operation, with the same
-    initial values as without. Adam moves all weights equally far, hence a kernel of
-    many taps by a larger share of its initial size: without the gain it would win
-    because it learns faster, whether it is better in the end or not.
+    In a mixture, each kernel is its weight times the gain of its operation (`gain_of`);
+    initial kernels are scaled as without a gain. Adam moves all weights by about the same
+    amount, which is a larger share of the initial magnitude for a kernel of many taps.
+    Without the gain such a kernel would win because it learns faster, even if it is no
+    better in the end.
 
     Args:
         ndims: 2 or 3.
         filters: Channels of the output.
-        operations: Names out of `OPERATIONS`: ``convK`` of kernel size K, ``sepK``
-            K-tap convolutions along one axis after another, ``dilK`` of K taps
-            at distance 2, ``skip`` the input itself.
-        temperature: Temperature of the softmax; lower means more decided.
+        operations: Names from `OPERATIONS`: ``convK``, a convolution of kernel size K;
+            ``sepK``, K-tap convolutions along one axis after another; ``dilK``, a
+            convolution of K taps with dilation 2; ``skip``, the input itself.
+        temperature: Temperature of the softmax; lower values make it more decisive.
 
     The logits `alpha` are not trainable weights: only `ArchitectureProblem` updates
     them.
@@ -66,7 +67,7 @@ class MixedOp(keras.layers.Layer):
 
     @property
     def extent(self) -> int:
-        """Voxels that the largest operation spans."""
+        """Voxels that the largest operation spans along every axis."""
         return max(extent_of(name) for name in self.operations)
 
     def build(self, input_shape: Any) -> None:
@@ -94,7 +95,7 @@ class MixedOp(keras.layers.Layer):
         else:
             inputs = [channels, *[self.filters] * (self.ndims - 1)]
             shapes = [(size, n, self.filters) for n in inputs]
-        # He initialisation of the whole kernel.
+        # He initialisation of the kernel after its gain.
         initial = ("fan_in", "truncated_normal")
         initializers = [
             keras.initializers.VarianceScaling(2.0 / self._gain(name) ** 2, *initial) for _ in shapes
@@ -109,7 +110,7 @@ class MixedOp(keras.layers.Layer):
 
     @property
     def kernels(self) -> dict[str, tf.Tensor]:
-        """All kernels, or factors of them, by the paths of their weights."""
+        """All kernels, or their factors, by the path of the weight."""
         return {
             weight.path: kernel
             for name in self.operations
@@ -122,7 +123,7 @@ class MixedOp(keras.layers.Layer):
         """The kernel of an operation, or its factors."""
         parts = [tf.cast(tf.convert_to_tensor(k), dtype) for k in self._kernels[name]]
         gain = self._gain(name)
-        # A decided network multiplies nothing, neither here nor in exported files.
+        # Keeps pointless multiplications out of decoded networks and exported graphs.
         return parts if gain == 1.0 else [gain * p for p in parts]
 
     @property
@@ -143,7 +144,7 @@ class MixedOp(keras.layers.Layer):
         return tf.nn.leaky_relu(y + tf.cast(self.bias, x.dtype), SLOPE)
 
     def _dense(self, name: str, x: tf.Tensor) -> tf.Tensor:
-        """An operation as a kernel of the common extent."""
+        """The dense kernel of an operation, padded to the common extent."""
         kind, _ = _parse(name)
         parts = self._parts(name, x.dtype)
         if kind == "skip":
@@ -202,8 +203,8 @@ def extent_of(name: str) -> int:
 def gain_of(name: str, ndims: int) -> float:
     """Factor of the weights of an operation in a mixture.
 
-    With it a step of Adam moves all kernels by the same share of their initial size (He),
-    namely by that of a ``conv3`` without the factor.
+    With this gain a step of Adam changes all kernels by the same share of their initial
+    (He) magnitude, namely that of a ``conv3``, whose gain is 1.
 
     >>> [round(gain_of(name, 3), 2) for name in ("conv1", "conv3", "conv5", "sep3", "sep5")]
     [5.2, 1.0, 0.46, 1.0, 0.77]
@@ -211,13 +212,13 @@ def gain_of(name: str, ndims: int) -> float:
     kind, size = _parse(name)
     if kind == "skip":
         return 1.0
-    # A separable kernel moves with each of its factors, so their shares add up.
+    # A separable kernel changes with each of its factors, so their shares add up.
     taps = ndims**2 * size if kind == "sep" else size**ndims
     return math.sqrt(3**ndims / taps)
 
 
 def multiply_adds(name: str, ndims: int, inputs: int, outputs: int) -> int:
-    """Cost of an operation per voxel.
+    """Multiply-adds of an operation per voxel.
 
     >>> multiply_adds("conv3", 3, 8, 16), multiply_adds("sep3", 3, 8, 16), multiply_adds("skip", 3, 8, 16)
     (3456, 1920, 0)

@@ -1,4 +1,4 @@
-"""Features as distributions, at several scales."""
+"""Probabilistic features at several scales."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ProbabilisticEncoder(FeatureEncoder):
 
     Args:
         ndims, widths, descriptor: See `FeatureEncoder`.
-        scales: Factors (powers of two) whose features are distributions; None
+        scales: Downsampling factors (powers of two) with Gaussian features; None
             for all below full resolution.
         log_variance: Initial log variance.
 
     Input: ``[B, *S, C]``. Output: list of ``[B, *S / 2**k, 2 * widths[k][-1]]``,
-    k = 0, 1, ..., means before log variances; at other scales as `FeatureEncoder`.
+    k = 0, 1, ..., means before log variances; scales not in `scales` are as in `FeatureEncoder`.
 
     Reference: Liu et al., IJCAI 2020.
 

@@ -18,7 +18,7 @@ from bilevelmorph.ops.warping import compose, warp
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class Propagation(keras.layers.Layer):
-    """A stage at one scale: match, regularise, integrate, compose; once or several times.
+    """Match, regularise, integrate and compose at one scale, once or several times.
 
     Args:
         ndims: 2 or 3.
@@ -27,10 +27,10 @@ class Propagation(keras.layers.Layer):
             empty omits the block.
         int_steps: Number of squarings; 0 composes displacements without integration.
         steps: Iterations of the stage.
-        shared: The iterations share one set of weights.
+        shared: Whether the iterations share one set of weights.
 
     Input: ``[fixed, moving, displacement]``: features ``[B, *S, C]`` twice and
-    the displacement so far ``[B, *S, N]``, voxels. Output: list of the
+    the current displacement ``[B, *S, N]``, voxels. Output: list of the
     displacement after the stage and the `steps` velocities that lead to it, each
     ``[B, *S, N]`` float32.
 
@@ -91,7 +91,7 @@ class Propagation(keras.layers.Layer):
         return [displacement, *velocities]
 
     def _velocity(self, step: int, fixed: tf.Tensor, moving: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
-        """The velocity of one iteration, float32 whatever the type of the features."""
+        """The velocity of one iteration, float32 regardless of the dtype of the features."""
         block = 0 if self.shared else step
         velocity = self.matching[block]([fixed, warp(moving, displacement), displacement])
         if self.regularization:

@@ -19,10 +19,10 @@ class Regularization(keras.layers.Layer):
     Args:
         ndims: 2 or 3.
         widths: Filters of the hidden convolutions.
-        dilations: Dilations of these convolutions.
+        dilations: Dilation of each hidden convolution.
 
     Input: ``[B, *S, N]`` voxels. Output: the same shape; initially
-    almost the input itself.
+    close to the input.
 
     Reference: Liu et al., TPAMI 2021.
 
@@ -39,7 +39,7 @@ class Regularization(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if len(widths) != len(dilations):
-            raise fail("dilations", list(dilations), f"{len(widths)} of them, one a width")
+            raise fail("dilations", list(dilations), f"{len(widths)} of them, one per width")
         self.ndims, self.widths, self.dilations = ndims, list(widths), list(dilations)
         pairs = enumerate(zip(self.widths, self.dilations, strict=True))
         self.hidden = [

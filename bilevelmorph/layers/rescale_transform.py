@@ -1,4 +1,4 @@
-"""Resizing of a field together with its units."""
+"""Resizing of a field together with its voxel units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bilevelmorph.ops.resizing import resize
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class RescaleTransform(keras.layers.Layer):
-    """Resize a dense field by a factor and multiply its voxel units by it, as VoxelMorph does.
+    """Resize a dense field by a factor and multiply its values by the same factor, as VoxelMorph does.
 
     Args:
         zoom_factor: New size over old size.

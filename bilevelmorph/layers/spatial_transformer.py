@@ -20,16 +20,16 @@ class SpatialTransformer(_Parent):  # type: ignore[misc, valid-type]
     """Warp an image with a dense displacement or an affine matrix.
 
     Results and gradients are those of `voxelmorph.layers.SpatialTransformer`;
-    the whole batch is warped at once, and the spatial size is free. Under a mixed
-    precision policy positions stay in float32 and the image is computed in the
-    policy's compute type.
+    the whole batch is warped at once, and the spatial size may vary. Under a mixed
+    precision policy, positions stay in float32 and the image is warped in the
+    policy's compute dtype.
 
     Args:
         interp_method: ``"linear"`` or ``"nearest"``.
-        indexing: ``"ij"``, or ``"xy"`` where the first two components are exchanged.
-        single_transform: Use the first transform for the whole batch.
+        indexing: ``"ij"``, or ``"xy"``, where the first two components are exchanged.
+        single_transform: Whether to apply the first transform to the whole batch.
         fill_value: Value outside the image; None repeats its edge voxels.
-        shift_center: Affine matrices act about the centre of the image.
+        shift_center: Whether affine matrices act about the centre of the image.
 
     Input: ``[image, transform]``: ``[B, *S, C]`` and one of ``[B, *T, N]``
     (voxels), ``[B, *T, C, N]`` (a displacement for each channel) or

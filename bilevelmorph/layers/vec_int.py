@@ -19,13 +19,13 @@ class VecInt(_Parent):  # type: ignore[misc, valid-type]
     """Integrate a stationary velocity field over unit time.
 
     Results and gradients are those of `voxelmorph.layers.VecInt`. Its ``"ode"``
-    method needs `tf.contrib`, which TensorFlow 2 lacks, and is refused.
+    method needs `tf.contrib`, which TensorFlow 2 lacks, and is rejected.
 
     Args:
-        indexing: ``"ij"``, or ``"xy"`` where the first two components are exchanged.
+        indexing: ``"ij"``, or ``"xy"``, where the first two components are exchanged.
         method: ``"ss"`` (or ``"scaling_and_squaring"``) or ``"quadrature"``.
-        int_steps: Number of squarings or summands; 0 squarings return the input.
-        out_time_pt, ode_args, odeint_fn: Kept for the parent's signature.
+        int_steps: Number of squarings or of Euler steps; 0 squarings return the input.
+        out_time_pt, ode_args, odeint_fn: Unused; part of the parent's signature.
 
     Input: ``[B, *S, N]`` voxels per unit time. Output: ``[B, *S, N]`` voxels,
     float32 also under mixed precision.
@@ -46,8 +46,8 @@ class VecInt(_Parent):  # type: ignore[misc, valid-type]
         odeint_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        # The parent's constructor calls super(self.__class__, self), an endless recursion
-        # in a subclass; the following is all that it does besides.
+        # The parent's constructor calls super(self.__class__, self), which recurses endlessly
+        # in a subclass; the lines below replace the rest of it.
         kwargs.setdefault("autocast", False)
         keras.layers.Layer.__init__(self, **kwargs)
         self.indexing = one_of("indexing", indexing, ("ij", "xy"))

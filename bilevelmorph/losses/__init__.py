@@ -1,4 +1,4 @@
-"""Losses between images, and penalties on fields."""
+"""Losses between images and penalties on fields."""
 
 import keras  # noqa: F401  first, so that classes are registered when Keras is fully imported
 

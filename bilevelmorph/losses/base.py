@@ -1,4 +1,4 @@
-"""The base of the losses: float32 arithmetic, an optional mask, a scalar result."""
+"""Base class of the image losses: float32 arithmetic, an optional mask, a scalar result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Mean over all entries, weighted by a mask that broadcasts against them.
+    """Mean over all entries, weighted by a mask that is broadcast to their shape.
 
     Args:
         values: ``[B, *S, C]``.
@@ -28,7 +28,7 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
 
 
 def full_precision(x: Any) -> tf.Tensor:
-    """The tensor in float32 (float64 stays), so that half precision cannot overflow."""
+    """Cast a tensor to float32, but keep float64, so that half precision cannot overflow."""
     x = tf.convert_to_tensor(x)
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 

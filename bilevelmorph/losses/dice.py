@@ -15,9 +15,9 @@ class SoftDice(ImageLoss):
     """One minus the mean Dice over the labels present in either map.
 
     Args:
-        squares: Use sums of squares in the denominator. Without them every shift by a
-            fraction of a voxel is penalised, because linearly warped labels are then
-            neither 0 nor 1, and the criterion favours fields that hardly move.
+        squares: Whether to use sums of squares in the denominator. Without them, any shift
+            by a fraction of a voxel is penalised, because linear interpolation makes labels
+            fractional; this biases the criterion towards small displacements.
         name: Name of the loss.
 
     Input: one-hot maps ``[B, *S, L]``; omit the background channel to exclude

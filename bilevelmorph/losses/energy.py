@@ -21,24 +21,24 @@ TERMS = ("similarity", "regularity", "folding", "kl", "feature_kl", "dice")
 
 
 class Energy:
-    """The terms of the objective, by name, and their weighted sum.
+    """The named terms of the objective and their weighted sum.
 
-    Weights are numbers or tensors, so that a trainer may tune them.
+    Weights may be tensors, so that a trainer can tune them.
 
     Args:
         similarity: A name of `bilevelmorph.registry.LOSSES` such as ``"ncc"``, a Keras
             loss, a function of ``(fixed, moved)``, or ``"package.module:Name"``. ``"dice"``
             is for images that are one-hot label maps, ``"position"`` for maps of known
             positions.
-        width: Window width of the local correlation, voxels of each scale.
+        width: Window width of the local correlation, in voxels of each scale.
         regularity: A name of `bilevelmorph.registry.REGULARIZERS`, a function of a
             velocity, or ``"package.module:name"``; applied to the velocity of every stage.
         weights: Weights of the terms ``similarity``, ``similarity_2``, ``similarity_4``, ...
             (at the scale of a stage), ``regularity``, ``folding``, ``kl`` (of
             the velocity), ``feature_kl`` (of probabilistic features) and ``dice``
             (of label maps); a term without a weight is not computed.
-        bidir: Also compare the fixed image, warped by the inverse, with the moving
-            image.
+        bidir: Whether to compare also the fixed image, warped by the inverse, with the
+            moving image.
         image_sigma: Standard deviation of the image noise, for ``"mse"``.
         kl_lambda: Prior precision of the ``kl`` term.
 
@@ -68,7 +68,7 @@ class Energy:
         }
         self.similarity = _component(LOSSES, similarity, width=width, image_sigma=image_sigma)
         self.regularity = _component(REGULARIZERS, regularity)
-        # Not copied, because the values of a `LossWeights` change.
+        # Not copied, because the values of `LossWeights` change.
         self.weights = weights or {"similarity": 1.0, "regularity": 1.0}
         for name, weight in self.weights.items():
             scale = name.removeprefix("similarity_")
@@ -78,21 +78,21 @@ class Energy:
                 positive(f"weight of {name}", weight, zero=True)
         self.bidir, self.kl_lambda = bidir, kl_lambda
 
-    # It has no variables of its own; see `bilevelmorph.training.objective.Objective`.
+    # An energy has no variables of its own; see `bilevelmorph.training.objective.Objective`.
     variables: Sequence[Any] = ()
     state_variables: Sequence[Any] = ()
 
     def get_config(self) -> dict[str, Any]:
-        """The configuration from which `from_config` restores the energy, with its present weights."""
+        """The configuration, with current weights, from which `from_config` restores the energy."""
         return {**self._config, "weights": {k: float(v) for k, v in self.weights.items()}}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Energy:
-        """The energy that a model was trained with.
+        """Restore the energy with which a model was trained.
 
         Args:
-            config: As returned by `get_config`, perhaps from a file: components of your
-                own are found only in modules that are already imported.
+            config: As returned by `get_config`. As it may come from a file, custom
+                components are found only in modules that are already imported.
 
         Raises:
             InputError: A component belongs to a module that is not imported.
@@ -110,13 +110,13 @@ class Energy:
     def evaluate(
         self, network: RegistrationNetwork, batch: Mapping[str, tf.Tensor], training: bool = True
     ) -> dict[str, tf.Tensor]:
-        """Every term of a batch of pairs, unweighted.
+        """Register a batch of pairs and compute its terms, unweighted.
 
         Args:
-            network: Network that registers them.
-            batch: ``moving`` and ``fixed`` ``[B, *S, C]``, perhaps ``moving_labels`` and
+            network: Network that registers the pairs.
+            batch: ``moving`` and ``fixed`` ``[B, *S, C]``, optionally ``moving_labels`` and
                 ``fixed_labels`` ``[B, *S, K]``; ``moving_target`` and ``fixed_target``, if
-                there, are compared instead of the images.
+                present, are compared instead of the images.
             training: As in Keras.
 
         Returns:
@@ -134,12 +134,12 @@ class Energy:
         fixed: tf.Tensor,
         labels: Sequence[tf.Tensor] | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Every term that has a weight, unweighted.
+        """Compute every term that has a weight, unweighted.
 
         Args:
             deformation: Output of a network for this pair.
             moving, fixed: ``[B, *S, C]``.
-            labels: Label maps of moving and fixed, one-hot ``[B, *S, K]``; for ``dice``.
+            labels: Label maps of moving and fixed for ``dice``, one-hot ``[B, *S, K]``.
 
         Returns:
             Scalars by name.
@@ -185,7 +185,7 @@ class Energy:
 
     @staticmethod
     def _reduce(image: tf.Tensor, scale: int, stage: tf.Tensor) -> tf.Tensor:
-        """The padded image averaged down to a stage's grid."""
+        """Pad an image and average it down to the grid of a stage."""
         whole = [n * scale for n in spatial_shape(stage)]
         extra = [[0, w - n] for w, n in zip(whole, spatial_shape(image), strict=True)]
         image = tf.pad(image, [[0, 0], *extra, [0, 0]])
@@ -201,7 +201,7 @@ def _component(registry: Registry, identifier: Any, **options: Any) -> Any:
 
 
 def _serialised(registry: Registry, component: Any) -> Any:
-    """A component for JSON: an identifier, with a configuration if it is an instance."""
+    """A component in JSON form: its identifier, with its configuration if it has one."""
     if isinstance(component, (str, Mapping)):
         return component
     identifier = registry.identifier(component)

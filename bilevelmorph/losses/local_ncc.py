@@ -15,7 +15,7 @@ from bilevelmorph.ops.xla import xla_jit
 
 @xla_jit
 def correlation_map(fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, eps: float = 1e-4) -> tf.Tensor:
-    """Squared correlation of two images in a window about each voxel.
+    """Squared correlation of two images in a window around each voxel.
 
     Args:
         fixed, moved: ``[B, *S, C]``, values of order one.

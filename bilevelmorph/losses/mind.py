@@ -1,4 +1,4 @@
-"""Difference of self-similarity descriptors, for images of different contrast."""
+"""Difference between self-similarity descriptors, for images of different contrast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bilevelmorph.ops.descriptors import mind
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class MIND(ImageLoss):
-    """Mean squared difference of the MIND descriptors of one-channel images.
+    """Mean squared difference between the MIND descriptors of one-channel images.
 
     Args:
         width: Odd patch width in voxels.

@@ -13,7 +13,7 @@ from bilevelmorph.losses.base import ImageLoss, masked_mean
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class MSE(ImageLoss):
-    """Mean squared difference over ``image_sigma**2``.
+    """Mean squared difference divided by ``image_sigma**2``.
 
     Args:
         image_sigma: Standard deviation of the image noise (VoxelMorph's parameter).

@@ -15,7 +15,7 @@ from bilevelmorph.losses.base import ImageLoss
 class NMI(ImageLoss):
     """Two minus the normalised mutual information ``(H(f) + H(m)) / H(f, m)``.
 
-    0 for images that determine each other, 1 for independent ones. Soft
+    The loss is 0 for images that determine each other and 1 for independent ones. Soft
     (linear) binning between each image's extremes makes it differentiable.
 
     Args:

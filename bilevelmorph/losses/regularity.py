@@ -1,4 +1,4 @@
-"""Penalties on displacement and velocity fields; plain functions of a field."""
+"""Penalties on displacement and velocity fields, as plain functions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def folding(displacement: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor
         mask: None, or ``[B, *S, 1]``.
 
     Returns:
-        Scalar; 0 if nothing folds.
+        Scalar; 0 without folding.
 
     >>> float(folding(tf.zeros([1, 4, 4, 2])))
     0.0
@@ -75,7 +75,7 @@ def folding(displacement: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor
 
 
 def _shorten(mask: tf.Tensor | None, axis: int) -> tf.Tensor | None:
-    """The mask of differences, whose two voxels must both be inside."""
+    """Mask of forward differences: both voxels of a difference must lie inside."""
     if mask is None:
         return None
     before = [slice(None)] * mask.shape.rank

@@ -1,4 +1,4 @@
-"""Measures of registration quality, of NumPy arrays."""
+"""Measures of registration quality for NumPy arrays."""
 
 from bilevelmorph.metrics.deformation import folding_percent, jacobian_determinant, log_jacobian_deviation
 from bilevelmorph.metrics.overlap import dice, mean_dice

@@ -37,7 +37,7 @@ def folding_percent(displacement: np.ndarray) -> float:
 
 
 def log_jacobian_deviation(displacement: np.ndarray) -> float:
-    """Standard deviation of the logarithm of the determinant, clipped from below at 1e-9.
+    """Standard deviation of the log Jacobian determinant, the determinant clipped to 1e-9 from below.
 
     >>> log_jacobian_deviation(np.zeros([4, 4, 2]))
     0.0

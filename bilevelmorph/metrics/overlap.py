@@ -14,10 +14,10 @@ def dice(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | None = None) -> d
 
     Args:
         a, b: Integer label maps of the same shape.
-        labels: Values to score; every non-zero value of either map by default.
+        labels: Labels to score; by default every non-zero value of either map.
 
     Returns:
-        Overlap in [0, 1] by label; NaN for a label that is in neither map.
+        Overlap in [0, 1] by label; NaN for a label absent from both maps.
 
     >>> dice(np.array([0, 1, 1]), np.array([0, 1, 2]))
     {1: 0.6666666666666666, 2: 0.0}
@@ -35,7 +35,7 @@ def dice(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | None = None) -> d
 
 
 def mean_dice(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | None = None) -> float:
-    """Mean Dice over the labels present in either map, background left out.
+    """Mean Dice over the labels present in either map; background is excluded by default.
 
     >>> mean_dice(np.array([0, 1]), np.array([0, 1]))
     1.0

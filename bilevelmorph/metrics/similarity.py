@@ -7,12 +7,12 @@ from scipy import ndimage
 
 
 def local_correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None, width: int = 9) -> float:
-    """Mean squared local correlation, the measure that networks are trained with.
+    """Mean squared local correlation, the counterpart of the loss `LocalNCC`.
 
     Args:
-        a, b: ``[*S]`` images of order one.
-        mask: Bool ``[*S]``; restricts the mean. By default, where `a` varies.
-        width: Window width, voxels.
+        a, b: ``[*S]``, intensities of order one.
+        mask: Bool ``[*S]``; restricts the mean, by default to windows in which `a` varies.
+        width: Window width in voxels.
 
     Returns:
         From 0 (unrelated) to 1 (linearly related in every window).

@@ -9,14 +9,14 @@ from scipy import ndimage
 
 
 def hausdorff95(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> float:
-    """95th percentile of the distances between two surfaces, in both directions together.
+    """95th percentile of the distances between two surfaces, pooled over both directions.
 
     Args:
         a, b: Bool ``[*S]``.
         spacing: Voxel size along each axis in millimetres.
 
     Returns:
-        Millimetres; NaN if either is empty.
+        Distance in millimetres; NaN if either mask is empty.
 
     >>> a = np.zeros([5, 5], bool); a[1, 1] = True
     >>> hausdorff95(a, np.roll(a, 2, 0), [1.5, 1.0])

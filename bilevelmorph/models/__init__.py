@@ -1,4 +1,4 @@
-"""Trained models: those that come with the package, and files of your own."""
+"""Trained models: those bundled with the package, and your own files."""
 
 from bilevelmorph.models.bundled import BundledModel, bundled_models, load_model
 

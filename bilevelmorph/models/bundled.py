@@ -1,4 +1,4 @@
-"""Models by name or by file."""
+"""Loading of models by name or file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BundledModel:
     """A trained model that comes with the package.
 
     Args:
-        name: Name to load it by.
-        folder: Contains `model.keras`, `card.md` and `card.json`.
+        name: Name under which `load_model` finds the model.
+        folder: Folder with `model.keras`, `card.md` and `card.json`.
 
     >>> BundledModel("brain", Path("models/brain")).file.as_posix()
     'models/brain/model.keras'
@@ -37,12 +37,12 @@ class BundledModel:
 
     @property
     def card(self) -> str:
-        """The model card, Markdown."""
+        """The model card, in Markdown."""
         return (self.folder / "card.md").read_text(encoding="utf-8")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Short facts of the card."""
+        """Key facts of the model card."""
         return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
 
 
@@ -62,10 +62,10 @@ def bundled_models() -> dict[str, BundledModel]:
 
 
 def find_model(name_or_file: str) -> str:
-    """The name of a bundled model, or the whole path of a file.
+    """The name of a bundled model, or the absolute path of a file.
 
     Raises:
-        InputError: Neither exists.
+        InputError: There is neither such a model nor such a file.
 
     >>> find_model("general")
     'general'
@@ -80,7 +80,7 @@ def find_model(name_or_file: str) -> str:
 
 
 def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
-    """Load a model.
+    """Load a bundled model or a model file.
 
     Args:
         name_or_file: A bundled model's name, a `.keras` file, or VoxelMorph's `.h5`.
@@ -89,7 +89,7 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
         A `RegistrationNetwork`.
 
     Raises:
-        InputError: Neither exists, or the file is not a model.
+        InputError: There is neither such a model nor such a file, or the file is not a model.
     """
     from bilevelmorph.models.weights import load_network
     from bilevelmorph.networks.base import RegistrationNetwork

@@ -1,4 +1,4 @@
-"""Models and weights from files."""
+"""Loading of models and weights from files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_network(path: str | Path) -> keras.Model:
     """Load a `.keras` model in Keras's safe mode, or VoxelMorph's network from its `.h5`.
 
     Raises:
-        InputError: Not a model, or one that contains arbitrary code.
+        InputError: The file is not a model, or contains arbitrary code.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,18 +30,18 @@ def load_network(path: str | Path) -> keras.Model:
 
 
 def load_weights(network: keras.Model, path: str | Path) -> list[str]:
-    """Fill a network from a `.keras` file or from VoxelMorph's `.h5`.
+    """Load weights into a network from a `.keras` file or VoxelMorph's `.h5`.
 
     Args:
         network: A built network.
-        path: ``.keras`` (the same architecture, or one without some part, as a
-            deterministic encoder is without variances) or ``.h5`` (matched by layer name).
+        path: ``.keras`` (the same architecture, or one that lacks some layers, as a
+            deterministic encoder lacks variances) or ``.h5`` (matched by layer name).
 
     Returns:
-        Notes on the parts of an `.h5` file that did not fit, and of the network that it left unchanged.
+        Notes on layers of an `.h5` file that did not fit, and on weights that were left unchanged.
 
     Raises:
-        InputError: Nothing fits, or the architecture differs.
+        InputError: No layer fits, or the architecture differs.
     """
     if is_h5(path):
         return load_h5(network, path)

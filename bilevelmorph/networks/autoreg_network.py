@@ -27,25 +27,25 @@ Choices = Sequence[Sequence[str]]
 class AutoRegNetwork(RegistrationNetwork):
     """A pyramid of F cells, for features, and D cells, for the deformation.
 
-    If `searched`, it is a supernet: every layer of a cell mixes its operations, every
-    cell mixes its lengths, and gates select the inputs of a cell, its repetitions and
-    the scales that have one. `genotype` reads off the winners. The logits are the
-    `architecture`, which the training of weights does not change.
+    If `searched`, it is a supernet: every layer of a cell is a mixture of operations,
+    every cell is a mixture of lengths, and gates select the inputs of each D cell, its
+    repetitions and the scales that have one. `genotype` returns the likeliest choices.
+    The logits, `architecture`, do not change when the weights are trained.
 
     Args:
         ndims: 2 or 3.
-        features: For each scale (2, 4, ...) the operations to choose from, for each
-            layer of its F cell.
+        features: For each scale (2, 4, ...) and each layer of its F cell, the operations
+            to choose from.
         deformation: The same for the D cell of each scale that has one.
         inputs: Possible inputs of each D cell; see `Genotype`.
         filters: Channels of the cells at each scale.
         searched: Whether the architecture is searched.
-        radius: Largest shift of the cost volumes.
+        radius: Search radius of the cost volumes, voxels of each scale.
         int_steps: Number of squarings.
-        conditions: Length of `condition`, on which the network is conditioned, such as loss
-            weights; 0 for none.
-        steps: Number of applications of each D cell, or one number for all; the
-            largest one if it is searched.
+        conditions: Length of the vector `condition` that modulates the network, such as
+            loss weights; 0 for none.
+        steps: Number of applications of each D cell, or one number for all; an upper
+            bound if `searched`.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
     Reference: Fan et al., AutoReg, TIP 2023.
@@ -70,7 +70,7 @@ class AutoRegNetwork(RegistrationNetwork):
         **kwargs: Any,
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
-        # Keys become text in a saved configuration.
+        # Keys are strings in a saved configuration.
         self.features = {int(s): [list(n) for n in c] for s, c in features.items()}
         self.deformation = {int(s): [list(n) for n in c] for s, c in deformation.items()}
         self.feeds = {int(s): list(names) for s, names in inputs.items()}
@@ -112,7 +112,7 @@ class AutoRegNetwork(RegistrationNetwork):
 
     @classmethod
     def of(cls, genotype: Genotype, ndims: int = 3, **options: Any) -> AutoRegNetwork:
-        """The network that a genotype describes; `options` are arguments of the constructor."""
+        """Build the network that a genotype describes; `options` are arguments of the constructor."""
         return cls(
             ndims,
             {s: [[name] for name in names] for s, names in genotype.features.items()},
@@ -134,14 +134,14 @@ class AutoRegNetwork(RegistrationNetwork):
         steps: int = 1,
         **options: Any,
     ) -> AutoRegNetwork:
-        """A network in which everything is searched.
+        """Build a supernet in which everything is searched.
 
         Args:
             ndims: 2 or 3.
             scales: Scales with a D cell; there are F cells at all scales from 2 to the coarsest.
             operations: Operations to choose from in every layer.
             layers: Largest number of layers in a cell.
-            filters: Channels, one number for all scales or one per scale.
+            filters: Channels, by scale or one number for all.
             steps: Largest number of applications of a D cell.
             options: Arguments of the constructor.
         """
@@ -169,7 +169,7 @@ class AutoRegNetwork(RegistrationNetwork):
 
     @property
     def mixtures(self) -> list[Any]:
-        """The logits of every mixture: of operations, and of lengths of cells."""
+        """The logits of every mixture: those of operations, then those of cell lengths."""
         if not self.searched:
             return []
         found = [layer.alpha for c in self.cells for layer in c.choices if len(layer.operations) > 1]
@@ -189,7 +189,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return [*self.mixtures, *(g.logits for g in self.gates)]
 
     def open_gates(self, which: tf.Tensor) -> None:
-        """Open and close every gate: ones and zeros, in the order of `gates`."""
+        """Set every gate open (1) or closed (0), in the order of `gates`."""
         sizes = [g.count for g in self.gates]
         for gate, part in zip(self.gates, tf.split(which, sizes), strict=True):
             gate.sampled.assign(part)
@@ -238,10 +238,11 @@ class AutoRegNetwork(RegistrationNetwork):
         return Deformation(full, velocities, displacements, self.int_steps)
 
     def genotype(self, random: np.random.Generator | None = None) -> Genotype:
-        """The likeliest operation everywhere, and the gates that are more likely open than closed.
+        """The likeliest operation of every layer, with the gates that are more likely open than closed.
 
         Args:
-            random: Sample by the probabilities instead, which tells more while little is decided.
+            random: Generator to sample the architecture from its probabilities instead, which
+                is more informative while little is decided.
         """
         if not self.built:
             self.build()
@@ -269,7 +270,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return place > 0 and self.scales[place - 1] in kept
 
     def decoded(self) -> AutoRegNetwork:
-        """The network of `genotype`, with the weights that its operations have here, unconditioned."""
+        """The network of `genotype` without conditions, with the weights of the chosen operations."""
         options = {"radius": self.radius, "int_steps": self.int_steps, "channels": self.channels}
         out = AutoRegNetwork.of(self.genotype(), self.ndims, preprocessing=self.preprocessing, **options)
         out.objective = dict(self.objective)
@@ -283,7 +284,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return out
 
     def set_temperature(self, value: float) -> None:
-        """Set the softmax temperature of all mixtures; lower means more decided."""
+        """Set the softmax temperature of all mixtures; lower values make them more decisive."""
         for cell in self.cells:
             for mixture in (*cell.choices, cell):
                 if hasattr(mixture, "softmax_temperature"):
@@ -296,7 +297,7 @@ class AutoRegNetwork(RegistrationNetwork):
         return float(np.mean(found)) if found else 0.0
 
     def entropy(self) -> float:
-        """Mean normalised entropy of the mixtures: 1 at the start of a search, 0 when all is decided."""
+        """Mean normalised entropy of the mixtures: 1 at the start of a search, 0 once all are decided."""
         mixtures: list[Any] = [layer for c in self.cells for layer in (*c.choices, c)]
         shares = [np.asarray(m.probabilities, float) for m in mixtures]
         shares = [p for p in shares if len(p) > 1]
@@ -308,9 +309,9 @@ class AutoRegNetwork(RegistrationNetwork):
         """Expected cost of the architecture, a penalty to be minimised with the loss.
 
         Args:
-            costs: Cost of each operation at each scale, such as measured milliseconds, and of
-                ``"stage"``, a stage without its cell; by default
-                multiply-adds per voxel of the full grid.
+            costs: Cost by scale and operation, such as measured milliseconds; the operation
+                ``"stage"`` stands for a stage without its cell. By default, multiply-adds per
+                voxel of the full grid.
 
         Returns:
             Scalar, float32, differentiable in the `architecture`.
@@ -355,12 +356,12 @@ class AutoRegNetwork(RegistrationNetwork):
 
 
 def _opened(probability: Any, random: np.random.Generator | None) -> bool:
-    """Whether a gate is open: the likelier state, or a sample where `random` is given."""
+    """Whether a gate is open: its likelier state, or a sample if `random` is given."""
     return bool(float(probability) > (0.5 if random is None else random.random()))
 
 
 def _chosen(shares: Any, random: np.random.Generator | None) -> int:
-    """The likeliest operation of a mixture, or a sample by its probabilities."""
+    """Index of the likeliest choice of a mixture, or a sample from its probabilities."""
     chances = np.asarray(shares, float)
     return int(
         np.argmax(chances) if random is None else random.choice(len(chances), p=chances / chances.sum())
@@ -368,6 +369,6 @@ def _chosen(shares: Any, random: np.random.Generator | None) -> int:
 
 
 def _decided(cell: Any, random: np.random.Generator | None) -> tuple[str, ...]:
-    """The length of a cell, and the operation of each layer."""
+    """The chosen operations of a cell, as many as its chosen length."""
     length = _chosen(cell.probabilities, random) + 1
     return tuple(layer.operations[_chosen(layer.probabilities, random)] for layer in cell.choices[:length])

@@ -15,26 +15,26 @@ from bilevelmorph.ops.grid import crop, pad_to_multiple, spatial_shape
 from bilevelmorph.ops.warping import warp
 from bilevelmorph.registry import accepted
 
-# Terms of the objective that every network can serve.
+# Terms of the objective that every network supports.
 COMMON_TERMS = frozenset({"similarity", "regularity", "folding", "dice"})
 
 
 class RegistrationNetwork(keras.Model):
-    """A Keras model from a pair of images to a deformation.
+    """A Keras model that maps a pair of images to a deformation.
 
     Call it on ``[moving, fixed]``, each ``[B, *S, C]`` of any spatial size,
     intensities in [0, 1]. It returns ``{"moved": [B, *S, C], "displacement":
     [B, *S, N]}``, the displacement in voxels, ``ij`` order, pull-back.
 
-    Subclasses define `estimate` on sizes divisible by `multiple`.
+    Subclasses define `estimate` for images whose sizes are divisible by `multiple`.
 
     Args:
         ndims: 2 or 3.
         channels: Channels of each image.
-        preprocessing: How intensities and grids are prepared for this model,
-            kept in its configuration and applied again at inference.
-        objective: Training objective, as returned by `Energy.get_config`; instance
-            optimisation uses it.
+        preprocessing: Preparation of intensities and grids, stored in the model's
+            configuration and applied again at inference.
+        objective: Training objective, as returned by `Energy.get_config`; used by
+            instance optimisation.
 
     >>> class OneVoxel(RegistrationNetwork):
     ...     multiple, int_steps = 1, 0
@@ -65,7 +65,7 @@ class RegistrationNetwork(keras.Model):
     int_steps: int
     align: str = "centres"
 
-    # Options of a training run that the network takes; by default those of its constructor.
+    # Options of a training run that the network takes; by default the arguments of its constructor.
     option_names: tuple[str, ...] = ()
 
     @classmethod
@@ -75,29 +75,29 @@ class RegistrationNetwork(keras.Model):
 
     @classmethod
     def from_options(cls, ndims: int, options: Mapping[str, Any], **shared: Any) -> RegistrationNetwork:
-        """An untrained network for a training run.
+        """Build an untrained network for a training run.
 
         Args:
             ndims: 2 or 3.
             options: Options of the run, see `bilevelmorph.config.NetworkConfig`; those
-                that the constructor names are passed to it.
+                that the constructor accepts are passed to it.
             shared: ``channels`` and ``preprocessing``.
         """
         return cls(ndims=ndims, **accepted(cls, options), **shared)
 
     @property
     def terms(self) -> frozenset[str]:
-        """Terms of the objective that the network can serve; see `bilevelmorph.losses.energy.Energy`."""
+        """Terms of the objective that the network supports; see `bilevelmorph.losses.energy.Energy`."""
         return COMMON_TERMS
 
     @property
     def multiple(self) -> int:
-        """The sizes passed to `estimate` are multiples of this."""
+        """Number that divides the sizes passed to `estimate`."""
         raise NotImplementedError
 
     @property
     def seed_generators(self) -> list[keras.random.SeedGenerator]:
-        """Seeds of the random layers; a trainer sets them at every step."""
+        """Seed generators of the random layers; a trainer sets them at every step."""
         return []
 
     @property
@@ -106,19 +106,18 @@ class RegistrationNetwork(keras.Model):
         return [self.trainable_variables]
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
-        """The deformation of a padded pair."""
+        """Predict the deformation of a padded pair."""
         raise NotImplementedError
 
     def deform(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
-        """The deformation of a pair of any size, every stage of it.
+        """Predict the deformation of a pair of any size, with all its stages.
 
         Args:
             moving, fixed: ``[B, *S, C]``, the same size.
             training: As in Keras.
 
         Returns:
-            `Deformation`; `displacement` has the size of `fixed`, the stages that of
-            the padded grid.
+            `Deformation` on the padded grid; crop its `displacement` to the size of `fixed`.
         """
         moving, fixed = tf.convert_to_tensor(moving), tf.convert_to_tensor(fixed)
         return self.estimate(
@@ -133,7 +132,7 @@ class RegistrationNetwork(keras.Model):
 
     @staticmethod
     def split(inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Take ``[moving, fixed]`` or ``{"moving": ..., "fixed": ...}`` apart."""
+        """Split ``[moving, fixed]`` or ``{"moving": ..., "fixed": ...}`` into moving and fixed."""
         if isinstance(inputs, dict):
             return inputs["moving"], inputs["fixed"]
         if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
@@ -141,7 +140,7 @@ class RegistrationNetwork(keras.Model):
         return inputs[0], inputs[1]
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the weights; the spatial size does not matter."""
+        """Create the weights, which do not depend on the spatial size."""
         if not getattr(self, "built", False):
             self.build_layers((None, *[None] * self.ndims, self.channels))
             self.built = True

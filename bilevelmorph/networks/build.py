@@ -13,21 +13,22 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.registry import NETWORKS
 
-# Fields that select the network and are not options of one.
+# Fields that select the network rather than set an option of it.
 _CHOICE = ("kind", "genotype")
 
 
 def build_network(config: TrainingConfig, shape: Sequence[int], channels: int = 1) -> RegistrationNetwork:
-    """An untrained network.
+    """Build an untrained network.
 
     Args:
-        config: Selects the network, by its `genotype` if given, else by the kind of its `network`.
-        shape: Grid of the training pairs. Only its rank matters to the network; the
-            sizes are kept, so that scans are centred in the same grid at inference.
+        config: Training configuration; `network.genotype`, if given, selects the network,
+            otherwise `network.kind`.
+        shape: Spatial sizes of the training pairs. The network depends on their number only;
+            the sizes are stored, so that scans are centred in the same grid at inference.
         channels: Channels of each image.
 
     Raises:
-        InputError: No such network, or an option that it does not take.
+        InputError: There is no such network, or it does not take one of the options.
 
     >>> build_network(TrainingConfig.of(network="propagation"), (16, 16)).multiple
     4
@@ -56,7 +57,7 @@ def network_class(config: NetworkConfig) -> type[RegistrationNetwork]:
 
 
 def check_options(config: NetworkConfig) -> None:
-    """Refuse options that the network would ignore."""
+    """Reject options that the network would ignore."""
     taken, plain = network_class(config).options(), NetworkConfig()
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -68,7 +69,7 @@ def check_options(config: NetworkConfig) -> None:
 
 
 def shared_options(config: TrainingConfig, shape: Sequence[int], channels: int) -> dict[str, Any]:
-    """Constructor arguments that follow from the images, for any network; see `build_network`."""
+    """Constructor arguments of any network that follow from the images; see `build_network`."""
     prepared = config.preprocessing
     preprocessing: dict[str, Any] = {"percentiles": list(prepared.percentiles), "grid": "header"}
     if not config.scans.synthetic:

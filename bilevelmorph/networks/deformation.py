@@ -1,4 +1,4 @@
-"""The output of a registration network for a pair."""
+"""The output of a registration network for a pair of images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Deformation(NamedTuple):
             voxels of its own scale; the regulariser acts on them.
         displacements: The displacement after each stage, at the stage's scale.
         int_steps: Number of squarings; 0 if the velocities are displacements.
+        align: Grid alignment for resizing fields; see `bilevelmorph.ops.resize`.
         extra: Other tensors that a loss may use, by name.
 
     >>> deformation = Deformation.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4])
@@ -41,12 +42,12 @@ class Deformation(NamedTuple):
     def of_velocities(
         cls, velocities: Sequence[tf.Tensor], shape: Sequence[int], int_steps: int = 7, align: str = "centres"
     ) -> Deformation:
-        """The deformation that results from a sequence of velocities.
+        """Build the deformation that results from a sequence of velocities.
 
         Args:
             velocities: ``[B, *S / scale, N]``, coarse to fine; several at one
                 scale form one stage.
-            shape: S.
+            shape: Spatial sizes S of the full grid.
             int_steps, align: As in `Deformation`.
 
         >>> Deformation.of_velocities([tf.ones([1, 2, 2, 2])], [4, 4]).displacement[0, 0, 0].numpy().tolist()
@@ -84,7 +85,7 @@ class Deformation(NamedTuple):
 
 
 def _enlarged(field: tf.Tensor, shape: list[int], align: str) -> tf.Tensor:
-    """A field on a finer grid, resized in the convention of the network."""
+    """Resize a field to a finer grid with the network's alignment."""
     factor = shape[0] // spatial_shape(field)[0]
     whole = [factor * n for n in spatial_shape(field)] == list(shape) and factor & (factor - 1) == 0
     return (

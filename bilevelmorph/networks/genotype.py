@@ -1,4 +1,4 @@
-"""The result of an architecture search, as a file that people can read."""
+"""The result of an architecture search, as a human-readable file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Genotype:
 
     Args:
         features: Operations of the layers of the F cell at each scale, from 2 on.
-        deformation: Operations of the D cell at each scale that has one.
-        inputs: Inputs of each D cell, out of `INPUTS`; `coarser`, the D cell of the
-            next coarser scale, not at the coarsest.
+        deformation: Operations of the layers of the D cell at each scale that has one.
+        inputs: Inputs of each D cell, from `INPUTS`; ``coarser``, the output of the next
+            coarser D cell, is not available at the coarsest scale.
         filters: Channels of the cells at each scale.
         steps: Number of applications of each D cell.
 
     Raises:
-        InputError: Its parts do not fit together.
+        InputError: The parts are invalid or inconsistent.
 
     Reference: Fan et al., AutoReg, TIP 2023.
 
@@ -85,7 +85,7 @@ class Genotype:
         filters: Mapping[int, int] | int = 16,
         steps: int = 1,
     ) -> Genotype:
-        """The same operation everywhere, as in All-3-Conv."""
+        """Build a genotype with the same operation everywhere, such as All-3-Conv."""
         everywhere = [2 ** (k + 1) for k in range(max(scales).bit_length() - 1)]
         widths = dict.fromkeys(everywhere, filters) if isinstance(filters, int) else dict(filters)
         coarsest = max(scales)
@@ -98,7 +98,7 @@ class Genotype:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The table that `save` writes."""
+        """The dictionary that `save` writes."""
         parts = ("features", "deformation", "inputs", "filters", "steps")
         tables = {p: {str(s): getattr(self, p)[s] for s in sorted(getattr(self, p))} for p in parts}
         return {"version": VERSION, **tables}
@@ -108,7 +108,7 @@ class Genotype:
         """Restore a genotype from the output of `to_dict`.
 
         Raises:
-            InputError: Another version, or not a genotype.
+            InputError: The content is not a genotype, or of another version.
         """
         if not isinstance(content, dict) or "version" not in content:
             raise fail(what, "no genotype", "a file that `bilevelmorph search` wrote")
@@ -126,10 +126,10 @@ class Genotype:
         return cls(*lists, *counts)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON."""
+        """Write the genotype as JSON."""
         write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Genotype:
-        """Read JSON."""
+        """Read a genotype from JSON."""
         return cls.from_dict(read_json(path, "a genotype"), str(path))

@@ -20,7 +20,7 @@ class IdentityNetwork(RegistrationNetwork):
 
     Args:
         ndims: 2 or 3.
-        int_resolution: Factor by which the velocity is coarser than the images.
+        int_resolution: Downsampling factor of the velocity.
         int_steps: Number of squarings.
         channels, preprocessing, objective: See `RegistrationNetwork`.
 
@@ -38,7 +38,7 @@ class IdentityNetwork(RegistrationNetwork):
         return self.int_resolution
 
     def build_layers(self, image: Any) -> None:
-        """There is nothing to build."""
+        """Do nothing; the network has no layers."""
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         full = spatial_shape(fixed)

@@ -1,4 +1,4 @@
-"""Optimisation learning: stages of data matching and regularisation, coarse to fine."""
+"""Optimisation learning: coarse-to-fine stages of data matching and regularisation."""
 
 from __future__ import annotations
 
@@ -23,30 +23,32 @@ from bilevelmorph.ops.sampling import reparametrised
 class PropagationNetwork(RegistrationNetwork):
     """Coarse-to-fine diffeomorphic registration by unrolled optimisation.
 
-    One stage (`Propagation`) per scale, from coarse to fine: warp the moving
-    features with the deformation so far, propose a velocity, regularise it,
-    integrate it and compose. The defaults are the paper's two scales; add 1 to
-    `scales` for a stage at full resolution, and 8, 16 for larger motion.
+    One stage (`Propagation`) per scale, from coarse to fine, warps the moving
+    features with the current deformation, proposes a velocity, regularises and
+    integrates it, and composes the result with the deformation. The defaults are the
+    paper's two scales; add 1 to `scales` for a stage at full resolution, and 8 or 16
+    for larger motion.
 
     Args:
         ndims: 2 or 3.
         scales: Downsampling factors of the stages, coarse to fine, powers of two.
         encoder: Filters of the encoder's convolutions for factors 1, 2, 4, ...
-            down to the coarsest; an empty list at factor 1 skips it.
+            down to the coarsest; an empty list at factor 1 skips full resolution.
         matching: Hidden filters of the data-matching blocks.
         regularization: Hidden filters of the regularisation blocks (dilations
             1, 2, 4, ...); empty omits the block.
         radius: Search radius of the cost volume at each stage, or one for all.
         int_steps: Number of squarings; 0 composes displacements without integration.
-        descriptor: None, or ``"mind"`` for features of contrast-independent
+        descriptor: None, or ``"mind"`` to compute features from contrast-independent
             descriptors at half resolution; see `FeatureEncoder`.
         analytic_steps: Closed-form steps that the learned blocks correct, ``"argmin"``
             (in stages with a search radius) and ``"gradient"``; see `DataMatching`.
         steps: Iterations of each stage, or one number for all.
-        shared: The iterations of a stage share their weights.
-        probabilistic: Features are Gaussian: sampled in training, their means at
-            inference; `extra["features"]` of the deformation holds mean and log variance.
-        channels, preprocessing: See `RegistrationNetwork`.
+        shared: Whether the iterations of a stage share their weights.
+        probabilistic: Whether features are Gaussian, sampled in training and replaced by
+            their means at inference; `extra["features"]` of the deformation holds mean and
+            log variance.
+        channels, preprocessing, objective: See `RegistrationNetwork`.
 
     Reference: Liu et al., TPAMI 2021 (arXiv 2004.14557).
 
@@ -131,7 +133,7 @@ class PropagationNetwork(RegistrationNetwork):
     @classmethod
     def from_options(cls, ndims: int, options: Mapping[str, Any], **shared: Any) -> PropagationNetwork:
         own = {name: options[name] for name in cls.option_names}
-        for name in ("radius", "steps"):  # one number stands for all stages
+        for name in ("radius", "steps"):  # one number applies to all stages
             own[name] = own[name][0] if len(own[name]) == 1 else own[name]
         return cls(ndims, **own, **shared)
 
@@ -180,7 +182,7 @@ class PropagationNetwork(RegistrationNetwork):
         return Deformation(full, velocities, displacements, self.int_steps, extra=extra)
 
     def _draw(self, levels: list[tf.Tensor], training: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Features of every level, reparametrised samples in training; and their distributions."""
+        """Features of every level, sampled in training, and the parameters of their distributions."""
         levels, distributions = list(levels), []
         for scale in self.encoder.scales:
             k = scale.bit_length() - 1

@@ -26,23 +26,23 @@ class VxmDense(RegistrationNetwork):
     """A U-Net that maps both images to one velocity or displacement.
 
     Layers, names and arithmetic are those of `voxelmorph.networks.VxmDense`
-    0.2, so the same weights give the same displacement; any spatial size.
+    0.2, so the same weights give the same displacement. The spatial size may vary.
 
     Args:
-        inshape: Spatial sizes, as in VoxelMorph; only their number matters,
-            so a plain 2 or 3 will do.
+        inshape: Spatial sizes, as in VoxelMorph. Only their number is used, so 2 or 3
+            is also accepted.
         nb_unet_features: Filters of the encoder and of the decoder; entries of
             the decoder beyond the encoder's length are at full resolution.
         int_steps: Number of squarings; 0 predicts a displacement directly.
         int_resolution: Downsampling of the velocity for integration.
         svf_resolution: Downsampling of the predicted velocity.
-        bidir: Also return the fixed image moved by the inverse.
-        use_probs: Also predict a variance (VM-diff); sampled in training, the
-            mean at inference.
-        fill_value: Value of moved voxels that come from outside the moving image.
-        src_feats, trg_feats: Channels of moving and fixed.
-        int_downsize: VoxelMorph's older name of `int_resolution`.
-        preprocessing, name: See `RegistrationNetwork`.
+        bidir: Whether to return also the fixed image, warped by the inverse displacement.
+        use_probs: Whether to predict a Gaussian velocity (VM-diff), sampled in training
+            and replaced by its mean at inference.
+        fill_value: Value outside the image to be warped; None repeats its edge voxels.
+        src_feats, trg_feats: Channels of the moving and of the fixed image.
+        int_downsize: VoxelMorph's older name for `int_resolution`.
+        preprocessing, objective, name: See `RegistrationNetwork`.
 
     Reference: Balakrishnan et al., TMI 2019; Dalca et al., MedIA 2019.
 
@@ -153,7 +153,7 @@ class VxmDense(RegistrationNetwork):
                 head.build((*space, channels))
 
     def _build_unet(self, space: tuple[Any, ...]) -> int:
-        """Create the weights of `_unet`; returns its output channels."""
+        """Create the weights of `_unet` and return its number of output channels."""
         channels, skips = self.channels + self.trg_feats, []
         for block in self.encoder:
             block.build((*space, channels))
@@ -182,7 +182,7 @@ class VxmDense(RegistrationNetwork):
         return x
 
     def in_voxels(self, velocity: tf.Tensor) -> tf.Tensor:
-        """The output of the last layer as a velocity in voxels, ``ij`` order."""
+        """Convert the output of the last layer to a velocity in voxels, ``ij`` order."""
         return velocity
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:

@@ -8,7 +8,7 @@ from bilevelmorph.ops.xla import xla_jit
 
 
 def difference(x: tf.Tensor, axis: int) -> tf.Tensor:
-    """Forward difference along one spatial axis (1-based in ``[B, *S, C]``), one voxel shorter.
+    """Forward difference along a spatial axis of ``[B, *S, C]`` (1, 2, ...), which becomes one voxel shorter.
 
     >>> difference(tf.reshape(tf.constant([0.0, 1.0, 3.0]), [1, 3, 1]), 1)[0, :, 0].numpy().tolist()
     [1.0, 2.0]
@@ -20,7 +20,7 @@ def difference(x: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def gradient(x: tf.Tensor) -> list[tf.Tensor]:
-    """Central differences along every spatial axis, one-sided at the faces, same size.
+    """Central differences along every spatial axis, one-sided at the faces; sizes are kept.
 
     >>> gradient(tf.reshape(tf.constant([0.0, 1.0, 4.0]), [1, 3, 1]))[0][0, :, 0].numpy().tolist()
     [1.0, 2.0, 3.0]
@@ -42,7 +42,7 @@ def jacobian_determinant(displacement: tf.Tensor) -> tf.Tensor:
     """Determinant of the Jacobian of ``x -> x + u(x)``; negative where space folds.
 
     Args:
-        displacement: ``[B, *S, N]`` voxels, N of 1, 2 or 3, sizes of at least 2.
+        displacement: ``[B, *S, N]`` voxels, N = 1, 2 or 3, sizes of at least 2.
 
     Returns:
         ``[B, *S]``; 1 means no change of volume.

@@ -15,12 +15,12 @@ def mind(image: tf.Tensor, width: int = 3, distance: int = 1) -> tf.Tensor:
     """Self-similarity context: distances between patches at neighbours of each voxel.
 
     Args:
-        image: ``[B, *S, 1]``, N of 2 or 3.
+        image: ``[B, *S, 1]``, 2-D or 3-D.
         width: Odd patch width in voxels.
         distance: Distance from the voxel to each neighbour, in voxels.
 
     Returns:
-        ``[B, *S, K]`` in (0, 1], K of 4 in 2-D and 12 in 3-D: the pairs of
+        ``[B, *S, K]`` in (0, 1], with K = 4 in 2-D and 12 in 3-D: one channel for each pair of
         face neighbours that are not opposite each other.
 
     Reference: Heinrich et al., MICCAI 2013.
@@ -42,7 +42,7 @@ def mind(image: tf.Tensor, width: int = 3, distance: int = 1) -> tf.Tensor:
 
 
 def _shift(x: tf.Tensor, axis: int, by: int) -> tf.Tensor:
-    """``out(i) = x(i + by)`` along a spatial axis, edges repeated."""
+    """``out(i) = x(i + by)`` along a spatial axis; edge voxels are repeated."""
     size = tf.shape(x)[axis + 1]
     index = tf.clip_by_value(tf.range(size) + by, 0, size - 1)
     return tf.gather(x, index, axis=axis + 1)

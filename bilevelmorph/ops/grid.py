@@ -1,4 +1,4 @@
-"""Voxel coordinates and shapes, static where known."""
+"""Voxel coordinates and spatial shapes, static where known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def spatial_shape(x: Any) -> list[Any]:
-    """Sizes of the spatial axes of ``[B, *S, C]``: ints where static, else tensors.
+    """Sizes of the spatial axes of ``[B, *S, C]``: ints where static, otherwise tensors.
 
     >>> spatial_shape(tf.zeros([1, 4, 5, 2]))
     [4, 5]
@@ -24,7 +24,7 @@ def coordinates(shape: list[Any], dtype: Any = tf.float32) -> list[tf.Tensor]:
     """One ``ij`` coordinate tensor per axis, each ready to broadcast.
 
     Args:
-        shape: Spatial sizes, ints or scalar tensors, of N axes.
+        shape: Sizes of N spatial axes, ints or scalar tensors.
         dtype: Data type of the coordinates.
 
     Returns:
@@ -58,7 +58,7 @@ def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
 
 
 def crop(x: tf.Tensor, shape: list[Any]) -> tf.Tensor:
-    """Keep the first ``shape`` voxels along the spatial axes (undoes the padding).
+    """Keep the first ``shape`` voxels along the spatial axes (undoes `pad_to_multiple`).
 
     >>> crop(tf.zeros([1, 8, 8, 1]), [5, 8]).shape.as_list()
     [1, 5, 8, 1]

@@ -1,4 +1,4 @@
-"""Flows of stationary velocity fields."""
+"""Integration of stationary velocity fields."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from bilevelmorph.ops.warping import compose
 
 
 def integrate(velocity: tf.Tensor, steps: int = 7, method: str = "ss") -> tf.Tensor:
-    """Displacement of ``exp(v)``.
+    """Displacement of the flow ``exp(v)`` of a stationary velocity field.
 
-    XLA compiles every step by itself: compiled together, it would fuse one step
-    into the gathers of the next and recompute it many times.
+    XLA compiles every step separately. Otherwise it would fuse each step into the
+    gathers of the next and recompute it many times.
 
     Args:
         velocity: ``[B, *S, N]`` voxels per unit time.
-        steps: Number of squarings (``"ss"``: 2**steps small steps) or summands (``"quadrature"``).
+        steps: Number of squarings (``"ss"``) or of Euler steps (``"quadrature"``).
         method: ``"ss"``, scaling and squaring, or ``"quadrature"``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Embedding of convolution kernels into larger ones, so that many operations cost one convolution."""
+"""Embedding of kernels in larger ones, so that a mixture of operations costs one convolution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def dilate(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
 
     Args:
         kernel: ``[*K, Cin, Cout]``, every K odd.
-        dilation: Distance of its taps.
+        dilation: Distance between taps.
 
     Returns:
         ``[*(dilation * (K - 1) + 1), Cin, Cout]``, zero between the taps.
@@ -36,7 +36,7 @@ def dilate(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
 
 
 def compose_separable(factors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The dense kernel of convolutions along one axis after another.
+    """The dense kernel of successive convolutions along one axis each.
 
     Args:
         factors: ``[K, Cin, C]``, ``[K, C, C]``, ..., one per axis.
@@ -64,7 +64,7 @@ def embed(kernel: tf.Tensor, extent: int) -> tf.Tensor:
 
 
 def identity_kernel(ndims: int, inputs: int, outputs: int) -> np.ndarray:
-    """The kernel that copies channels; missing ones are zero, superfluous ones are dropped.
+    """The kernel that copies channels; extra outputs are zero, extra inputs are dropped.
 
     >>> identity_kernel(1, 2, 2)[0].tolist()
     [[1.0, 0.0], [0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""Matching of the features of two images, voxel by voxel."""
+"""Voxel-wise matching of the features of two images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bilevelmorph.ops.xla import xla_jit
 
 @xla_jit
 def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tensor:
-    """Mean absolute difference of features, at every shift within a cubic radius.
+    """Mean absolute difference of features at every shift within a cubic neighbourhood.
 
     Args:
         fixed: ``[B, *S, C]`` features.
@@ -23,7 +23,7 @@ def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tenso
         radius: Largest shift along each axis in voxels; 0 compares in place.
 
     Returns:
-        ``[B, *S, (2 * radius + 1)**N]``; outside, `moved` counts as zero.
+        ``[B, *S, (2 * radius + 1)**N]``; `moved` is zero outside its grid.
 
     >>> cost_volume(tf.ones([1, 4, 4, 2]), tf.zeros([1, 4, 4, 2]), 1).shape.as_list()
     [1, 4, 4, 9]
@@ -34,7 +34,7 @@ def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tenso
 
 
 def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`cost_volume` with a custom gradient, which reads at opposite shifts instead of adding windows."""
+    """`cost_volume` whose gradient reads at opposite shifts instead of adding overlapping windows."""
 
     @tf.custom_gradient
     def costs(fixed: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -74,8 +74,8 @@ def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) 
         cost: ``[B, *S, (2 * radius + 1)**N]``, from `cost_volume`.
         radius: As in `cost_volume`.
         ndims: N.
-        sharpness: Scalar; how decisively the least cost wins, in units of the
-            mean cost.
+        sharpness: Scalar; inverse temperature of the softmax of costs divided by
+            their mean.
 
     Returns:
         ``[B, *S, N]`` voxels, within the radius.
@@ -86,8 +86,8 @@ def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) 
     """
     shifts = list(itertools.product(range(-radius, radius + 1), repeat=ndims))
     typical = tf.reduce_mean(cost, list(range(1, cost.shape.rank)), keepdims=True)
-    # Sums of channels rather than a product with the table of shifts: they fuse. Unstacked,
-    # not sliced: the gradient of a slice is an array as large as all of them.
+    # Sums over channels rather than a product with the table of shifts, because XLA fuses them;
+    # unstacked, because the gradient of each slice would be an array as large as the whole.
     weights = tf.unstack(tf.nn.softmax(-sharpness * cost / (typical + 1e-6), -1), axis=-1)
     parts = [
         tf.add_n([s[axis] * w for s, w in zip(shifts, weights, strict=True) if s[axis]])
@@ -98,11 +98,11 @@ def soft_argmin(cost: tf.Tensor, radius: int, ndims: int, sharpness: tf.Tensor) 
 
 @xla_jit
 def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-    """The displacement of a gradient step on the squared distance of features.
+    """The displacement of a gradient step on the squared distance between features.
 
-    The gradient with respect to a displacement composed after the present one,
-    divided by its curvature (Gauss-Newton) and by the distance itself, which
-    keeps the step within half a voxel where the features are flat.
+    The gradient with respect to a displacement composed after the current one is divided
+    by the sum of its Gauss-Newton curvature and the squared distance, which keeps the
+    step within half a voxel where the features are flat.
 
     Args:
         fixed: ``[B, *S, C]`` features.
@@ -111,7 +111,7 @@ def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     Returns:
         ``[B, *S, N]`` voxels.
 
-    Reference: Thirion, Medical Image Analysis 1998 (with several channels).
+    Reference: Thirion, Medical Image Analysis 1998, here for several channels.
 
     >>> x = tf.reshape(tf.range(6.0), [1, 6, 1])
     >>> round(float(demons_force(x + 0.1, x)[0, 2, 0]), 3)
@@ -121,6 +121,6 @@ def demons_force(fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
     slopes = gradient(moved)
     steep = tf.add_n([tf.reduce_mean(tf.square(g), -1) for g in slopes])
     below = steep + tf.reduce_mean(tf.square(apart), -1)
-    # Below any contrast that matters, also in float16.
+    # Smaller than any relevant contrast, but not zero in float16.
     below = below + tf.cast(1e-6, below.dtype)
     return tf.stack([tf.reduce_mean(apart * g, -1) / below for g in slopes], -1)

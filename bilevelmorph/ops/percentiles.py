@@ -1,4 +1,4 @@
-"""Percentiles without sorting, which takes quadratic time in some runtimes."""
+"""Percentiles without sorting, because sorting takes quadratic time in some runtimes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PARTS = 10**4
 def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
     """Percentiles of every row, interpolated linearly between ranks, as in NumPy.
 
-    The value of a rank is found by bisection, until the interval contains no other
-    value: about twenty passes over the data in any runtime.
+    Bisection narrows an interval until it contains only the value of the required rank,
+    which takes about twenty passes over the data in any runtime.
 
     Args:
         x: ``[B, N]`` float32, finite.
-        percents: P numbers from 0 to 100, to two digits.
+        percents: P numbers from 0 to 100, rounded to two decimals.
 
     Returns:
         ``[B, P]``.
@@ -26,8 +26,8 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
     >>> percentiles(tf.constant([[4.0, 0.0, 1.0, 3.0, 2.0]]), (0, 50, 87.5)).numpy().tolist()
     [[0.0, 2.0, 3.5]]
     """
-    # In whole numbers, as ranks of large volumes are beyond float32, and in small
-    # ones, as some runtimes compute all integers in 32 bits.
+    # Integers, because float32 cannot represent the ranks of large volumes; computed in parts,
+    # because products would overflow in runtimes that compute all integers in 32 bits.
     parts = tf.constant([[round(p * PARTS / 100) for p in percents]], tf.int32)
     last = tf.shape(x)[1] - 1
     fine = (last % PARTS) * parts
@@ -46,25 +46,25 @@ def percentiles(x: tf.Tensor, percents: Sequence[float]) -> tf.Tensor:
         between = middle(low, high)
         return tf.reduce_any((found != rank) & (between > low) & (between < high))
 
-    def average_pool(low: tf.Tensor, high: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def bisect(low: tf.Tensor, high: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
         between = middle(low, high)
         n = count(between)
         enough = (n >= rank) & (found != rank)
         low = tf.where(n < rank, between, low)
         return low, tf.where(enough, between, high), tf.where(enough, n, found)
 
-    # Often the value in question is the lowest one, the background.
+    # The required value is often the lowest one: the background.
     first = count(lowest)
     done = first >= rank
     start = (lowest, tf.where(done, lowest, highest), tf.where(done, first, tf.shape(x)[1]))
-    _, high, found = tf.while_loop(open_still, average_pool, start)
+    _, high, found = tf.while_loop(open_still, bisect, start)
     value = _each(lambda few: tf.reduce_max(tf.where(few, x, x.dtype.min), 1), x, high)
     after = _each(lambda few: tf.reduce_min(tf.where(few, x.dtype.max, x), 1), x, high)
-    # If the value occurs more than once, or is the last, it is also the next one.
+    # A value that also occupies the next rank, or the highest value, is its own successor.
     after = tf.where((found > rank) | (value >= highest), value, after)
     return value + share * (after - value)
 
 
 def _each(function: Any, x: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    """Apply `function` to ``x <= limit`` for each column of ``limit``, one by one to save memory."""
+    """Apply `function` to ``x <= limit`` for each column of ``limit``, one at a time to save memory."""
     return tf.stack([function(x <= limit[:, i : i + 1]) for i in range(limit.shape[1])], 1)

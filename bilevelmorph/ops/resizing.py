@@ -1,4 +1,4 @@
-"""Resizing by one small matrix per axis: exactly multilinear, without a scatter in its gradient."""
+"""Multilinear resizing by one small matrix per axis, whose gradient needs no scatter."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
         shape: New spatial sizes.
         method: ``"linear"`` or ``"nearest"``.
         align: ``"centres"``: voxels are cells and the outer faces coincide;
-            ``"corners"``: the first and last voxel centres coincide (neurite's rule);
-            ``"first"``: only the first ones coincide (VoxelMorph's rule of 2018).
+            ``"corners"``: the first and last voxel centres coincide (as in neurite);
+            ``"first"``: only the first voxel centres coincide (as in VoxelMorph of 2018).
 
     Returns:
         ``[B, *shape, C]``.
@@ -48,8 +48,8 @@ def resize_field(field: tf.Tensor, shape: list[Any], align: str = "centres") -> 
     Args:
         field: ``[B, *S, N]`` voxels of its own grid.
         shape: New spatial sizes.
-        align: As in `resize`. The scale is ``new / old`` in either case: exact
-            for ``"centres"``, and what VoxelMorph does for ``"corners"``.
+        align: As in `resize`. The scale is always ``new / old``, which is exact except
+            for ``"corners"``, where VoxelMorph does the same.
 
     Returns:
         ``[B, *shape, N]`` voxels of the new grid.
@@ -69,8 +69,8 @@ def resize_field(field: tf.Tensor, shape: list[Any], align: str = "centres") -> 
 def upsample_field(field: tf.Tensor, factor: int) -> tf.Tensor:
     """`resize_field` by a power of two, one doubling after another.
 
-    A pyramid that omits a scale thus passes fields on as if that scale were present
-    and changed nothing.
+    A pyramid that omits a scale therefore passes fields on as if a stage at that scale
+    had predicted zero.
 
     Args:
         field: ``[B, *S, N]`` voxels of its own grid.
@@ -89,7 +89,7 @@ def upsample_field(field: tf.Tensor, factor: int) -> tf.Tensor:
 
 
 def average_pool(x: tf.Tensor) -> tf.Tensor:
-    """Average pool by two along every axis; sizes must be even.
+    """Average pooling by two along every axis; sizes must be even.
 
     >>> average_pool(tf.reshape(tf.range(4.0), [1, 4, 1]))[0, :, 0].numpy().tolist()
     [0.5, 2.5]
@@ -104,7 +104,7 @@ def average_pool(x: tf.Tensor) -> tf.Tensor:
 
 
 def double(x: tf.Tensor) -> tf.Tensor:
-    """Repeat every voxel along every axis, as Keras's upsampling does.
+    """Repeat every voxel twice along every axis, like Keras's upsampling layers.
 
     >>> double(tf.reshape(tf.range(2.0), [1, 2, 1]))[0, :, 0].numpy().tolist()
     [0.0, 0.0, 1.0, 1.0]
@@ -125,7 +125,7 @@ def _positions(old: Any, new: Any, align: str) -> tf.Tensor:
 
 
 def _weights(old: Any, new: Any, align: str, dtype: Any) -> tf.Tensor:
-    """``[new, old]``: hat functions, edges repeated."""
+    """Linear interpolation weights ``[new, old]``; edge voxels are repeated."""
     where = tf.clip_by_value(_positions(old, new, align), 0, tf.cast(old - 1, tf.float32))
     distance = tf.abs(where[:, None] - tf.cast(tf.range(old), tf.float32)[None])
     return tf.cast(tf.maximum(1 - distance, 0), dtype)

@@ -1,4 +1,4 @@
-"""Random samples that gradients pass through."""
+"""Differentiable random samples."""
 
 from __future__ import annotations
 

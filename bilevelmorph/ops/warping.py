@@ -1,8 +1,8 @@
 """Resampling of volumes at displaced positions, as a few fused gathers.
 
-One batched gather per corner of the voxel cube, no `map_fn`; the arithmetic is
-that of VoxelMorph's `transform` (edge voxels repeat outside, unless a fill
-value is given), so results and gradients agree with it.
+Interpolation takes one batched gather per corner of a voxel, without `map_fn`. The
+arithmetic is that of VoxelMorph's `transform` (edge voxels are repeated outside,
+unless a fill value is given), so results and gradients agree with it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def warp(
     """Pull a volume back through a displacement: ``out(x) = volume(x + u(x))``.
 
     Args:
-        volume: ``[B, *S, C]``, any numeric dtype; a batch of 1 serves every displacement.
+        volume: ``[B, *S, C]``, any numeric dtype; a batch of 1 is warped by every displacement.
         displacement: ``[B, *T, N]`` in voxels of `volume`, ``ij`` order; a batch of
-            1 serves every volume.
+            1 warps every volume.
         method: ``"linear"`` or ``"nearest"``.
         fill_value: Value outside the volume; None repeats its edge voxels.
-        stop_image_gradient: Compute no gradient with respect to the volume, which saves a costly scatter.
+        stop_image_gradient: Whether to omit the gradient with respect to the volume, a costly scatter.
 
     Returns:
         ``[B, *T, C]`` in the dtype of `volume`.
@@ -74,7 +74,7 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
 
 
 def _linear(rows: Any, look_up: Any, where: list[Any], last: list[Any], dtype: Any) -> tf.Tensor:
-    """Multilinear interpolation; floor and its neighbour are clamped separately, as in VoxelMorph."""
+    """Multilinear interpolation; lower and upper neighbours are clamped separately, as in VoxelMorph."""
     kind = where[0].dtype
     low = [tf.clip_by_value(tf.floor(w), 0, m) for w, m in zip(where, last, strict=True)]
     high = [tf.minimum(a + 1, m) for a, m in zip(low, last, strict=True)]
@@ -93,10 +93,10 @@ def _linear(rows: Any, look_up: Any, where: list[Any], last: list[Any], dtype: A
 
 
 def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, Any]:
-    """The volume as rows of channels, and the function that reads rows at coordinates."""
+    """The volume as rows of channels, and a function that reads the rows at given coordinates."""
     rows = tf.reshape(volume, [-1, volume.shape[-1] or tf.shape(volume)[-1]])
     shared = volume.shape[0] == 1
-    # A batch of one, of volumes or of displacements, serves all of the other: offsets broadcast.
+    # Offsets broadcast, so that a single volume or displacement combines with a batch of the other.
     step = tf.math.reduce_prod([tf.convert_to_tensor(n) for n in sizes])
     offset = tf.reshape(tf.range(tf.shape(volume)[0]) * step, [-1] + [1] * rank)
 
@@ -134,13 +134,13 @@ def compose(first: tf.Tensor, then: tf.Tensor) -> tf.Tensor:
 def affine_displacement(
     matrix: tf.Tensor, shape: Any, shift_center: bool = True, indexing: str = "ij"
 ) -> tf.Tensor:
-    """The dense displacement of affine matrices.
+    """The dense displacement of a batch of affine matrices.
 
     Args:
-        matrix: ``[B, N, N + 1]``, voxel units, maps output to input positions.
+        matrix: ``[B, N, N + 1]``, in voxels, from output to input positions.
         shape: N spatial sizes of the result.
-        shift_center: Rotate about the grid's centre, not its first voxel.
-        indexing: ``"ij"``, or ``"xy"`` where the first two axes are exchanged.
+        shift_center: Whether matrices act about the grid's centre rather than its first voxel.
+        indexing: ``"ij"``, or ``"xy"``, where the first two axes are exchanged.
 
     Returns:
         ``[B, *shape, N]``, components in the order of `indexing`.

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 
 def window_sum(x: tf.Tensor, width: int) -> tf.Tensor:
-    """Sum over a cubic window about each voxel, zeros outside, one axis after another.
+    """Sum over a cubic window around each voxel, with zeros outside.
 
-    Shifted additions rather than running sums: they do not cancel, and XLA fuses them.
+    Adds shifted copies along one axis after another. Unlike running sums, these additions
+    do not suffer from cancellation, and XLA fuses them.
 
     Args:
         x: ``[B, *S, C]``.

@@ -1,9 +1,9 @@
 """Compilation of operations and of training steps by XLA.
 
-On a CPU, convolutions are several times slower through XLA than through
-oneDNN while warps are several times faster; hence only the warps, the
-integration and the losses are compiled there ("islands"). On a GPU the whole
-training step is compiled. `bilevelmorph.devices.using_xla` overrides the choice.
+On a CPU, XLA makes convolutions several times slower than oneDNN but warps
+several times faster; there, XLA compiles only the warps, the integration and
+the losses ("islands"). On a GPU it compiles the whole training step.
+`bilevelmorph.devices.using_xla` overrides the choice.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def xla_jit(function: F) -> F:
-    """Compile a pure tensor function by itself, inside any surrounding graph."""
+    """Compile a pure tensor function separately from any surrounding graph."""
 
-    # One graph per signature: a shared one would be relaxed to unknown shapes, even ranks.
+    # One graph per signature: TensorFlow would relax a shared one to unknown shapes and even ranks.
     @functools.lru_cache(maxsize=512)
     def compiled(signature: Any) -> Any:
         return tf.function(function, jit_compile=True, autograph=False)
@@ -39,7 +39,7 @@ def xla_jit(function: F) -> F:
 
 
 def _signature(value: Any) -> Any:
-    """The key of a traced graph: dtype and shape of arrays, the value of anything else."""
+    """Key of an argument of a traced graph: dtype and shape of an array, the value of anything else."""
     shape = getattr(value, "shape", None)
     if shape is None:
         return repr(value)
@@ -48,11 +48,11 @@ def _signature(value: Any) -> Any:
 
 
 def compile_step(function: F, xla: str = "auto") -> F:
-    """Make a graph of a training step.
+    """Turn a training step into a TensorFlow graph.
 
     Args:
         function: Function of tensors.
-        xla: What XLA compiles of it, see `using_xla`.
+        xla: Parts that XLA compiles, see `using_xla`.
     """
 
     @functools.wraps(function)

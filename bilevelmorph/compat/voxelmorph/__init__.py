@@ -1,4 +1,4 @@
-"""VoxelMorph 0.2: its import on today's Python and Keras, its weight files, its 2018 network."""
+"""VoxelMorph 0.2: its import on current Python and Keras, its weight files and its 2018 networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Vxm2018", "install", "require"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "Vxm2018":  # which needs Keras
+    if name == "Vxm2018":  # imported on demand, because it needs Keras
         from bilevelmorph.compat.voxelmorph.network_2018 import Vxm2018
 
         return Vxm2018

@@ -1,4 +1,4 @@
-"""HDF5 files of VoxelMorph's dense networks, those of 2018 included."""
+"""HDF5 files of VoxelMorph's dense networks, including those of 2018."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bilevelmorph.networks.vxm_dense import VxmDense
 
 _PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
 _PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
-# A damaged header may claim more than memory holds; compression does not save a factor of ten.
+# A damaged header may claim more data than memory holds; compression saves less than a factor of ten.
 _MOST = 10
-# Constructor arguments that files of VoxelMorph 0.2 hold; filters are read from the arrays.
+# Constructor arguments stored by VoxelMorph 0.2; filters are inferred from the arrays.
 _KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
 
 
 class H5(NamedTuple):
-    """The content of an HDF5 file of Keras.
+    """The content of a Keras HDF5 file.
 
     Attributes:
-        arrays: Kernel and bias of every layer that has them, by its name.
-        layers: Names of all layers, where the file lists them.
-        config: Arguments of the network, where the file has them.
+        arrays: Kernel and bias of every layer that has them, by layer name.
+        layers: Names of all layers; empty if the file does not list them.
+        config: Constructor arguments of the network; empty if the file has none.
 
     >>> file = H5({"flow": [np.zeros([3, 3, 16, 2]), np.zeros([2])]}, ["input", "flow"], {"int_steps": 5})
     >>> [array.shape for array in file.arrays["flow"]]
@@ -44,15 +44,15 @@ class H5(NamedTuple):
 
 
 def is_h5(path: str | Path) -> bool:
-    """Whether a file is HDF5, by its name."""
+    """Whether the name of a file marks it as HDF5."""
     return str(path).lower().endswith((".h5", ".hdf5"))
 
 
 def read_h5(path: str | Path) -> H5:
-    """Read an HDF5 file of Keras; no code in it is run.
+    """Read a Keras HDF5 file without running any code in it.
 
     Raises:
-        InputError: Not such a file.
+        InputError: The file cannot be read.
     """
     with _reading(path), h5py.File(path, "r") as file:
         group = file["model_weights"] if "model_weights" in file else file
@@ -77,7 +77,7 @@ def read_h5(path: str | Path) -> H5:
 
 @contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
-    """Turn any error that a damaged or foreign file causes, in h5py or here, into one clear line."""
+    """Turn any error that a damaged or unrelated file causes into a one-line `InputError`."""
     try:
         yield
     except Exception as error:
@@ -95,26 +95,26 @@ def _text(name: Any) -> str:
 def _config(content: Any) -> dict[str, Any]:
     if content is None:
         return {}
-    # Broken JSON is an error: with defaults in its place the network would be another one.
+    # Broken JSON is an error, because defaults in its place would describe another network.
     table = json.loads(_text(content))
     config = table.get("config") if isinstance(table, dict) else None
     return config if isinstance(config, dict) else {}
 
 
 def network_of_h5(path: str | Path, **options: Any) -> VxmDense:
-    """Build the network of an HDF5 file of VoxelMorph, with its weights.
+    """Build the network of a VoxelMorph HDF5 file, with its weights.
 
     Args:
-        path: File saved by VoxelMorph 0.1 or 0.2, or by the code of 2018.
-        **options: Arguments of `VxmDense` or `Vxm2018` that the file does not hold.
-            By default there are 7 squarings, and a file of 2018 is in ``ij`` order, or
-            in ``xy`` order if it integrates without `VecInt`.
+        path: File saved by VoxelMorph 0.1 or 0.2, or by its code of 2018.
+        **options: Arguments of `VxmDense` or `Vxm2018` that the file does not contain.
+            The defaults are 7 squarings, or none for a network of CVPR 2018, and ``ij``
+            order, or ``xy`` for a network of 2018 that integrates without `VecInt`.
 
     Returns:
         `VxmDense` or `Vxm2018`.
 
     Raises:
-        InputError: The file holds something else.
+        InputError: The file does not contain such a network.
     """
     file = read_h5(path)
     shapes = {name: arrays[0].shape for name, arrays in file.arrays.items() if arrays[0].ndim > 2}
@@ -142,7 +142,7 @@ def _dense(
     decoder = widths("_dec_conv_", rising=False) + widths("_dec_final_conv_")
     first = next(s for name, s in shapes.items() if "_enc_conv_0_0" in name)
     kept = {key: file.config[key] for key in _KEPT if file.config.get(key) is not None}
-    if file.config.get("unet_half_res"):  # the older name
+    if file.config.get("unet_half_res"):  # the former name
         kept["svf_resolution"] = 2
     sources = int(file.config.get("src_feats") or first[-2] // 2)
     shared = {"src_feats": sources, "trg_feats": first[-2] - sources}
@@ -158,7 +158,7 @@ def _of_2018(
         raise fail(str(path), f"{len(names)} convolutions", "a dense network of VoxelMorph")
     convolutions = [shapes[name] for name in names]
     inputs, last = convolutions[0][-2], Vxm2018.LEVELS + 5
-    # At full resolution the images themselves are inputs again.
+    # Networks at full resolution concatenate the images with the features once more.
     full = len(names) > last and convolutions[last][-2] == convolutions[last - 1][-1] + inputs
     filters = [s[-1] for s in convolutions]
     features = [filters[: Vxm2018.LEVELS], filters[Vxm2018.LEVELS :]]
@@ -173,23 +173,23 @@ def _of_2018(
 
 
 def _plain(names: Any) -> list[str]:
-    """Convolutions with names made by Keras, in order of creation."""
+    """Convolutions with names generated by Keras, in order of creation."""
     found = {name: match for name in names if (match := _PLAIN.fullmatch(name))}
     return sorted(found, key=lambda name: int(found[name].group(1) or 0))
 
 
 def load_h5(network: keras.Model, path: str | Path) -> list[str]:
-    """Fill a network from VoxelMorph's weights by layer name.
+    """Load VoxelMorph's weights into a network by layer name.
 
     Args:
         network: A built network.
-        path: ``.h5``.
+        path: VoxelMorph's ``.h5`` file.
 
     Returns:
-        Notes on the parts of the file that did not fit, and of the network that it left unchanged.
+        Notes on layers of the file that did not fit, and on layers that were left unchanged.
 
     Raises:
-        InputError: Nothing fits.
+        InputError: The file cannot be read, or no layer fits.
     """
     arrays = read_h5(path).arrays
     layers = network._flatten_layers(include_self=False)
@@ -219,11 +219,11 @@ def load_h5(network: keras.Model, path: str | Path) -> list[str]:
 
 
 def _translate(name: str, table: Mapping[str, keras.layers.Layer], order: Mapping[str, int]) -> str | None:
-    """The layer of this network that corresponds to a layer name of the file."""
+    """Name of the network's layer that corresponds to a layer of the file; None without one."""
     if name in table:
         return name
     for ours in table:
-        # VoxelMorph prefixes names with the name of the model, which users may choose.
+        # VoxelMorph prefixes layer names with the name of the model, which users may choose.
         for part in _PARTS:
             if part in f"_{name}" and part in ours and f"_{name}".split(part, 1)[1] == ours.split(part, 1)[1]:
                 return ours

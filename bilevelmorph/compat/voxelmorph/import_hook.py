@@ -1,12 +1,12 @@
-"""Import of VoxelMorph 0.2 and neurite 0.2 on today's Python and Keras.
+"""Import of VoxelMorph 0.2 and neurite 0.2 on current Python and Keras.
 
-Both fail to import on Python >= 3.11 with Keras 3, because two things that
-they use are gone: `inspect.getargspec`, and two loss functions in
-`tensorflow.keras.losses`. A finder on `sys.meta_path` puts these back while
-either package is being imported and takes them away afterwards; no file of
-theirs is touched. The same finder registers this package's Keras classes once
-Keras itself has been imported, so that `keras.models.load_model` knows them
-while importing `bilevelmorph` stays free of TensorFlow.
+Both fail to import on Python >= 3.11 with Keras 3, which no longer have
+`inspect.getargspec` and two loss functions in `tensorflow.keras.losses`. A
+finder on `sys.meta_path` restores these while either package is being imported
+and removes them afterwards; the packages' files are not modified. The same
+finder registers this package's Keras classes once Keras itself has been
+imported, so that `keras.models.load_model` knows them, although importing
+`bilevelmorph` does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MEND = "install the TensorFlow releases: pip install voxelmorph==0.2 neurite==0
 
 
 def _getargspec(function: Any) -> tuple[Any, ...]:
-    """What `inspect.getargspec` returned before Python 3.11."""
+    """The result of `inspect.getargspec` before Python 3.11."""
     return tuple(inspect.getfullargspec(function)[:4])
 
 
 @contextmanager
 def _repair() -> Iterator[None]:
-    """Restore what the two packages need, while they are being imported."""
-    # By its import name: tf.keras.losses is the same file loaded as another module.
+    """Restore the functions that the two packages need while they are being imported."""
+    # Imported by name, because tf.keras.losses is the same file loaded as another module.
     losses = importlib.import_module("tensorflow.keras.losses")
     wanted: list[tuple[Any, str, Any]] = [(inspect, "getargspec", _getargspec)]
     for name in ("mean_absolute_error", "mean_squared_error"):
@@ -52,12 +52,12 @@ def _repair() -> Iterator[None]:
             delattr(holder, name)
 
 
-# The packages of REPAIRED being imported, and "keras" once our classes are to be registered.
+# The packages of REPAIRED that are being imported, and "keras" while our classes await registration.
 _importing: list[str] = []
 
 
 class _Loader(importlib.abc.Loader):
-    """Run a package's own loader within the repair, or with the registration after it."""
+    """Run a package's own loader, inside the repair or followed by registration."""
 
     def __init__(self, inner: Any, name: str) -> None:
         self.inner, self.name = inner, name
@@ -81,14 +81,14 @@ class _Loader(importlib.abc.Loader):
                 _importing.remove(self.name)
         else:
             self.inner.exec_module(module)
-        # Our layers are subclasses of voxelmorph's, so they wait until its import is done.
+        # Our layers are subclasses of voxelmorph's, so registration waits until its import has finished.
         if _importing == ["keras"]:
             _importing.clear()
             register()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Wraps the loaders of voxelmorph, neurite and keras, and of nothing else."""
+    """Wraps the loaders of voxelmorph, neurite and keras only."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -103,7 +103,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Install the import hook; done by ``import bilevelmorph``."""
+    """Install the import hook; ``import bilevelmorph`` calls this."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     if "keras" in sys.modules and hasattr(sys.modules["keras"], "saving"):
@@ -124,8 +124,8 @@ def require() -> ModuleType:
         The module `voxelmorph`.
 
     Raises:
-        ImportError: It is missing, is the PyTorch release, or is configured for
-            PyTorch or legacy Keras; the message says what to do.
+        ImportError: VoxelMorph or neurite is missing, is the PyTorch release, or is
+            configured for PyTorch or legacy Keras; the message explains the remedy.
 
     >>> require().__version__
     '0.2'
@@ -141,9 +141,9 @@ def require() -> ModuleType:
                 f"TensorFlow release 0.2; {_MEND}"
             )
     if os.environ.get("VXM_BACKEND") == "pytorch" or os.environ.get("NEURITE_BACKEND") == "pytorch":
-        raise ImportError("VXM_BACKEND or NEURITE_BACKEND asks for pytorch; unset it to use TensorFlow")
+        raise ImportError("VXM_BACKEND or NEURITE_BACKEND is set to pytorch; unset it to use TensorFlow")
     if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() in ("1", "true"):
-        raise ImportError("TF_USE_LEGACY_KERAS is set; unset it, bilevelmorph runs on Keras 3")
+        raise ImportError("TF_USE_LEGACY_KERAS is set; unset it, because bilevelmorph needs Keras 3")
     install()
     return importlib.import_module("voxelmorph")
 

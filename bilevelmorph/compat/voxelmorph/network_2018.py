@@ -1,4 +1,4 @@
-"""VoxelMorph's networks of 2018, for existing weights."""
+"""VoxelMorph's 2018 networks, for existing weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ CVPR = ((16, 32, 32, 32), (32, 32, 32, 32, 32, 16, 16))
 
 @keras.saving.register_keras_serializable("bilevelmorph")
 class Vxm2018(VxmDense):
-    """The U-Net of VoxelMorph's first papers, with strided convolutions and the images as inputs of its end.
+    """The U-Net of VoxelMorph's 2018 papers, with strided convolutions.
 
-    For weights of that time (`network_of_h5` builds it from a file); for training use `VxmDense`.
+    At full resolution it concatenates the images with the features once more. Use it for
+    weights of that time (`network_of_h5` builds it from a file), and `VxmDense` for training.
 
     Args:
         inshape: As in `VxmDense`.
-        nb_unet_features: Four filters of the encoder; of the decoder five at
-            half resolution and below, then those of the last resolution.
-        half: The velocity is at half resolution (MICCAI 2018), not full (CVPR 2018).
+        nb_unet_features: Filters: four of the encoder; five of the decoder at half
+            resolution and below, then those at the final resolution.
+        half: Whether the velocity is at half (MICCAI 2018) or full resolution (CVPR 2018).
         int_steps: Number of squarings; 0 predicts a displacement.
-        scaled: The velocity is divided by ``2**int_steps`` before it is squared, as
-            `VecInt` does; the network of MICCAI 2018 predicts the scaled velocity.
+        scaled: Whether the velocity is divided by ``2**int_steps`` before the squarings, as
+            `VecInt` does; the MICCAI 2018 network predicts the divided velocity.
         indexing: ``"ij"``, or ``"xy"``, where the first two components are exchanged.
         **kwargs: As in `VxmDense`.
 
