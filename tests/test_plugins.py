@@ -80,24 +80,26 @@ def test_a_method_and_an_outer_objective(scans, tmp_path):
 
 
 def test_a_reader(tmp_path, monkeypatch):
-    monkeypatch.setattr(READERS, "_entries", dict(READERS._entries))
+    built_in = dict(READERS._entries)
+    monkeypatch.setattr(READERS, "_entries", dict(built_in))
     for name in ("a", "b"):
         np.savetxt(tmp_path / f"{name}.grey", np.random.default_rng(ord(name)).random((12, 14)))
     network = plugins.OneConvolution(2)
     network.build()
     network.save(tmp_path / "flat.keras")
-    flags = [
-        "--moving",
-        tmp_path / "a.grey",
-        "--fixed",
-        tmp_path / "b.grey",
-        "--moved",
-        tmp_path / "m.nii.gz",
-    ]
+    flags = ["--moving", tmp_path / "a.grey", "--fixed", tmp_path / "b.grey"]
+    flags += ["--moved", tmp_path / "m.nii.gz", "--warp", tmp_path / "warp.nii.gz"]
     command = ["register", *map(str, flags), "--gpu", "-1", "--model", str(tmp_path / "flat.keras")]
     assert main(command) == 2
     assert main([*command, "--reader", ".grey=plugins:read_text"]) == 0
     assert bm.load_volume(tmp_path / "m.nii.gz").shape == (12, 14)
+    monkeypatch.setattr(READERS, "_entries", dict(built_in))
+    flags = ["--moving", tmp_path / "a.grey", "--warp", tmp_path / "warp.nii.gz"]
+    again = ["warp", *map(str, flags), "--moved", str(tmp_path / "again.nii.gz")]
+    assert main(again) == 2
+    assert main([*again, "--reader", ".grey=plugins:read_text"]) == 0
+    moved = [bm.load_volume(tmp_path / f"{name}.nii.gz").data for name in ("m", "again")]
+    np.testing.assert_allclose(*moved, atol=1e-4)
     for wrong in ("grey", ".grey=plugins", ".grey=nowhere:read"):
         assert main([*command, "--reader", wrong]) == 2
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import Affine, Gpu
-from bilevelmorph.config.flags import File
+from bilevelmorph.config.flags import File, Reader
 from bilevelmorph.errors import positive
 
 
@@ -32,6 +32,8 @@ class Options:
     """Bundled model or .keras file to start from; without one, start from zero displacement."""
     affine: Affine = "none"
     """Linear alignment before the optimisation."""
+    reader: Reader = None
+    """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""
     steps: int = 200
@@ -60,11 +62,12 @@ def run(options: Options) -> None:
     positive("lambda_weight", options.lambda_weight, zero=True)
     positive("int_steps", options.int_steps, zero=True, whole=True)
     positive("int_downsize", options.int_downsize, whole=True)
-    from bilevelmorph.io.volumes import load_volume
+    from bilevelmorph.io.volumes import add_reader, load_volume
     from bilevelmorph.registration.output_paths import OutputPaths
 
     outputs = OutputPaths(moved=options.moved, warp=options.warp)
     outputs.check()
+    add_reader(options.reader)
     moving, fixed = load_volume(options.moving), load_volume(options.fixed)
 
     from bilevelmorph.devices import choose_gpu

@@ -9,6 +9,7 @@ import numpy as np
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import Gpu
+from bilevelmorph.config.flags import Reader
 from bilevelmorph.errors import argument, fail
 
 
@@ -32,6 +33,8 @@ class Options:
     """Format of --warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
     interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
     """Interpolation; overrides the one that --kind implies."""
+    reader: Reader = None
+    """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
     """Accepted for compatibility with VoxelMorph; warping a file runs on the CPU."""
 
@@ -40,9 +43,10 @@ def run(options: Options) -> None:
     """Warp one file; its dtype is kept."""
     from bilevelmorph.data.geometry import outside_of, targets_of, warp_volume
     from bilevelmorph.data.volume import Volume
-    from bilevelmorph.io.volumes import load_voxels, save_volume
+    from bilevelmorph.io.volumes import add_reader, load_voxels, save_volume
     from bilevelmorph.io.warps import load_warp
 
+    add_reader(options.reader)
     raw = load_voxels(options.moving)
     displacement, grid = load_warp(options.warp, options.warp_format, raw)
     if displacement.shape[-1] != raw.ndims:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bilevelmorph.registry import METHODS
+
 
 @dataclass(frozen=True)
 class TuningConfig:
@@ -23,3 +25,7 @@ class TuningConfig:
     """Training steps per step of the loss weights."""
     freeze: tuple[str, ...] = ("similarity",)
     """Loss weights that stay fixed; one should, because Adam ignores the scale of the objective."""
+
+    def __post_init__(self) -> None:
+        # Runs and searches of version 0.1 that are resumed hold former names of methods.
+        object.__setattr__(self, "hypergradient", METHODS.identifier(self.hypergradient))

@@ -122,8 +122,12 @@ def _check_settings(settings: dict[str, Any], folder: Path) -> None:
 
 
 def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that results depend on, by their current names."""
-    return {RENAMED.get(k, k): v for k, v in settings.items() if k not in ("gpu", "xla", "threads")}
+    """The settings that results depend on, by their current names.
+
+    Unset ones are left out, so that batches of earlier versions, which lack some, resume.
+    """
+    given = {RENAMED.get(k, k): v for k, v in settings.items() if v is not None}
+    return {k: v for k, v in given.items() if k not in ("gpu", "xla", "threads")}
 
 
 def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:

@@ -120,6 +120,12 @@ def test_a_cohort_goes_on_and_its_failures_are_listed(scans, model, tmp_path, ca
     shutil.copy(scans / "sub-05_T1w.nii.gz", broken)
     assert main(["register", *flags]) == 0
     assert "5 of 5 pairs registered, 4 of them before" in capsys.readouterr().out
+    settings = tmp_path / "out" / "settings.json"
+    former = json.loads(settings.read_text(encoding="utf-8"))
+    former |= {"start": None, "samples": former.pop("mc_samples")}
+    settings.write_text(json.dumps(former), encoding="utf-8")  # as version 0.1 wrote it
+    assert main(["register", *flags]) == 0
+    assert "5 of 5 pairs registered, 5 of them before" in capsys.readouterr().out
     assert main(["register", *flags, "--affine", "rigid"]) == 2
     assert "results of other settings" in capsys.readouterr().err
 

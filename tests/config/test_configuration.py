@@ -72,6 +72,7 @@ def test_a_configuration_of_version_0_1(tmp_path):
     config = TrainingConfig.load(tmp_path / "config.json")
     assert config.bilevel.outer_loss == "label-free"
     assert config.bilevel.tuning.outer_every == 4
+    assert config.bilevel.tuning.hypergradient == "gradient-alignment"
     assert config.bilevel.bilevel_warmup == 30
     assert config.network.analytic_steps == ("argmin",)
     assert config.network.encoder == ((), (16, 16), (32,), (32,))
