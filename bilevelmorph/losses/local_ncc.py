@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from bilevelmorph.errors import fail, positive
-from bilevelmorph.losses.base import ImageLoss, masked_mean
-from bilevelmorph.ops.windows import window_sum
-from bilevelmorph.ops.xla import xla_jit
+from bilevelmorph.losses.base import ImageLoss
+from bilevelmorph.ops.local_correlation import correlation_with
 
 
-@xla_jit
-def correlation_map(fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, eps: float = 1e-4) -> tf.Tensor:
-    """Squared correlation of two images in a window around each voxel.
+def mean_correlation(
+    fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, mask: tf.Tensor | None = None, eps: float = 1e-4
+) -> tf.Tensor:
+    """Mean squared local correlation, whose gradient is the closed form of `correlation_with`.
 
     Args:
         fixed, moved: ``[B, *S, C]``, values of order one.
-        width: Odd window width in voxels.
-        eps: Variance below which a window counts as flat.
+        width, mask, eps: See `correlation_with`.
 
     Returns:
-        ``[B, *S, C]`` in [0, 1]; 0 in flat windows.
+        ``[B]``, in [0, 1].
 
     >>> x = tf.random.stateless_normal([1, 9, 9, 1], [0, 1])
-    >>> bool(tf.reduce_min(correlation_map(x, 2 * x + 1, 3)) > 0.9)
-    True
+    >>> round(float(mean_correlation(x, -x, 3)[0]), 3)
+    1.0
     """
-    c = fixed.shape[-1]
-    # Subtracting the global mean reduces cancellation in the variances.
-    axes = list(range(1, fixed.shape.rank))
-    fixed = fixed - tf.stop_gradient(tf.reduce_mean(fixed, axes, keepdims=True))
-    moved = moved - tf.stop_gradient(tf.reduce_mean(moved, axes, keepdims=True))
-    products = [fixed, moved, fixed * fixed, moved * moved, fixed * moved]
-    sums = window_sum(tf.concat(products, -1), width)
-    count = window_sum(tf.ones_like(fixed[:1, ..., :1]), width)
-    f, m, ff, mm, fm = (sums[..., i * c : (i + 1) * c] / count for i in range(5))
-    variance_f = tf.maximum(ff - f * f, 0)
-    variance_m = tf.maximum(mm - m * m, 0)
-    cross = fm - f * m
-    return cross * cross / (variance_f * variance_m + eps * eps)
+
+    @tf.custom_gradient
+    def correlation(fixed: tf.Tensor, moved: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Computed here, so that it can be differentiated again.
+            scale = tf.reshape(upstream, [-1] + [1] * (fixed.shape.rank - 1))
+            by_fixed = correlation_with(moved, width, mask, eps)(fixed)[1]
+            by_moved = correlation_with(fixed, width, mask, eps)(moved)[1]
+            return scale * by_fixed, scale * by_moved
+
+        return correlation_with(fixed, width, mask, eps)(moved)[0], gradient
+
+    return correlation(fixed, moved)
+
+
+def _shares(mask: tf.Tensor) -> tf.Tensor:
+    """Total weight of each sample relative to the mean over the batch, ``[B]``."""
+    total = tf.reduce_sum(mask, list(range(1, mask.shape.rank)))
+    return tf.math.divide_no_nan(total, tf.reduce_mean(total))
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -67,7 +73,19 @@ class LocalNCC(ImageLoss):
         self.eps = positive("eps", eps)
 
     def compute(self, fixed: tf.Tensor, moved: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        return 1 - masked_mean(correlation_map(fixed, moved, self.width, self.eps), mask)
+        share = 1.0 if mask is None else _shares(mask)
+        return 1 - tf.reduce_mean(share * mean_correlation(fixed, moved, self.width, mask, self.eps))
+
+    def slope(
+        self, fixed: tf.Tensor, mask: tf.Tensor | None
+    ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        correlation = correlation_with(fixed, self.width, mask, self.eps)
+
+        def slope(moved: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            value, derivative = correlation(moved)
+            return 1 - value, -derivative
+
+        return slope
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "eps": self.eps}

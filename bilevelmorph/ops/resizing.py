@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bilevelmorph.errors import one_of
 from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.windows import gaussian_smooth
 
 ALIGN = ("centres", "corners", "first")
 
@@ -86,6 +87,31 @@ def upsample_field(field: tf.Tensor, factor: int) -> tf.Tensor:
         field = resize_field(field, [2 * n for n in spatial_shape(field)])
         factor //= 2
     return field
+
+
+def shrink(image: tf.Tensor, factor: int, least: int = 8) -> tf.Tensor:
+    """Smooth an image and resize it to a grid that is coarser by a factor.
+
+    Args:
+        image: ``[B, *S, C]``.
+        factor: Ratio of the voxel sizes; 1 returns the image itself.
+        least: Size below which no axis is shrunk.
+
+    Returns:
+        ``[B, *S / factor, C]``, sizes rounded up.
+
+    >>> shrink(tf.ones([1, 33, 20, 1]), 2).shape.as_list()
+    [1, 17, 10, 1]
+    """
+    if factor == 1:
+        return image
+    sizes = spatial_shape(image)
+    smaller = [-(-n // factor) for n in sizes]
+    if all(isinstance(n, int) for n in sizes):
+        shape = [max(k, min(n, least)) for k, n in zip(smaller, sizes, strict=True)]
+    else:
+        shape = [tf.maximum(k, tf.minimum(n, least)) for k, n in zip(smaller, sizes, strict=True)]
+    return resize(gaussian_smooth(image, 0.5 * factor), shape)
 
 
 def average_pool(x: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,8 @@ unless a fill value is given), so results and gradients agree with it.
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -53,17 +55,56 @@ def warp(
     return _sample(volume, where, method, fill_value)
 
 
+def warp_derivative(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """Derivative of a function of a linearly warped volume with respect to the displacement.
+
+    It equals what a gradient tape computes through `warp`, at a fraction of the cost.
+
+    Args:
+        volume: ``[B, *S, C]``, floating.
+        displacement: ``[B, *T, N]`` in voxels of `volume`.
+        slope: ``[B, *T, C]``, derivative of the function with respect to the warped volume.
+
+    Returns:
+        ``[B, *T, N]``; zero along an axis on which a position lies outside.
+
+    >>> v = tf.reshape([0.0, 1.0, 5.0], [1, 3, 1])
+    >>> warp_derivative(v, tf.fill([1, 3, 1], 0.5), tf.ones([1, 3, 1]))[0, :, 0].numpy().tolist()
+    [1.0, 4.0, 0.0]
+    """
+    # One compiled function per axis: XLA would repeat all gathers for each part of a stack.
+    axes = range(len(spatial_shape(displacement)))
+    return tf.stack([_derivative_along(volume, displacement, slope, axis) for axis in axes], -1)
+
+
+@xla_jit
+def _derivative_along(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor, axis: int) -> tf.Tensor:
+    mesh = coordinates(spatial_shape(displacement), displacement.dtype)
+    where = [m + displacement[..., d] for d, m in enumerate(mesh)]
+    total: Any = 0
+    for value, weights, corner in _corners(volume, where):
+        # The weight of a corner changes at a rate of -1 or 1.
+        factor = math.prod(w for d, w in enumerate(weights) if d != axis) * (2 * corner[axis] - 1)
+        total = total + factor * tf.reduce_sum(tf.cast(value, slope.dtype) * slope, -1)
+    last = tf.cast(spatial_shape(volume)[axis] - 1, displacement.dtype)
+    inside = (where[axis] >= 0) & (where[axis] <= last)
+    return tf.where(inside, total, 0)
+
+
 def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: float | None) -> tf.Tensor:
     """Values of ``[B, *S, C]`` at N coordinate tensors ``[B, *T]``."""
     sizes = spatial_shape(volume)
     kind = where[0].dtype
     last = [tf.cast(n - 1, kind) for n in sizes]
-    rows, look_up = _row_reader(volume, sizes, len(where))
     if method == "nearest":
+        rows, look_up = _row_reader(volume, sizes, len(where))
         nearest = [tf.clip_by_value(tf.round(w), 0, m) for w, m in zip(where, last, strict=True)]
         out = look_up(rows, nearest)
     else:
-        out = _linear(rows, look_up, where, last, volume.dtype)
+        total: Any = 0
+        for value, weights, _ in _corners(volume, where):
+            total = total + math.prod(weights)[..., None] * tf.cast(value, kind)
+        out = tf.cast(tf.round(total) if volume.dtype.is_integer else total, volume.dtype)
     if fill_value is not None:
         outside = tf.zeros_like(where[0], tf.bool)
         for w, m in zip(where, last, strict=True):
@@ -73,23 +114,26 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
     return out
 
 
-def _linear(rows: Any, look_up: Any, where: list[Any], last: list[Any], dtype: Any) -> tf.Tensor:
-    """Multilinear interpolation; lower and upper neighbours are clamped separately, as in VoxelMorph."""
+def _corners(
+    volume: tf.Tensor, where: list[tf.Tensor]
+) -> Iterator[tuple[tf.Tensor, list[tf.Tensor], tuple[int, ...]]]:
+    """The corners of the cells around the positions: values, weight along each axis, and side (0 or 1).
+
+    Lower and upper neighbours are clamped separately, as in VoxelMorph.
+    """
+    sizes = spatial_shape(volume)
     kind = where[0].dtype
+    last = [tf.cast(n - 1, kind) for n in sizes]
+    rows, look_up = _row_reader(volume, sizes, len(where))
     low = [tf.clip_by_value(tf.floor(w), 0, m) for w, m in zip(where, last, strict=True)]
     high = [tf.minimum(a + 1, m) for a, m in zip(low, last, strict=True)]
     clipped = [tf.clip_by_value(w, 0, m) for w, m in zip(where, last, strict=True)]
     weight_low = [b - c for b, c in zip(high, clipped, strict=True)]
     weights = list(zip(weight_low, [1 - w for w in weight_low], strict=True))
     ends = list(zip(low, high, strict=True))
-    total: Any = 0
     for corner in itertools.product((0, 1), repeat=len(where)):
         value = look_up(rows, [ends[d][c] for d, c in enumerate(corner)])
-        weight: Any = 1
-        for d, c in enumerate(corner):
-            weight = weight * weights[d][c]
-        total = total + weight[..., None] * tf.cast(value, kind)
-    return tf.cast(tf.round(total) if dtype.is_integer else total, dtype)
+        yield value, [weights[d][c] for d, c in enumerate(corner)], corner
 
 
 def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, Any]:
