@@ -59,13 +59,14 @@ class Registry(Mapping[str, Any]):
         """
         self._entries[name] = component
 
-    def find(self, identifier: Any, *, imported: bool = False) -> Any:
+    def find(self, identifier: Any, *, imported: bool = False, argument: str = "") -> Any:
         """Look up the component for an identifier.
 
         Args:
             identifier: A name, ``"package.module:Name"``, or the component itself.
             imported: Accept ``"package.module:Name"`` only from modules that are
                 already imported; meant for identifiers read from a file.
+            argument: Name of the argument for error messages, if it is not the registry's `kind`.
 
         Returns:
             A class, function or instance.
@@ -75,32 +76,30 @@ class Registry(Mapping[str, Any]):
         """
         if not isinstance(identifier, str):
             return identifier
-        known = self.aliases.get(identifier, identifier)
+        kind, known = argument or self.kind, self.aliases.get(identifier, identifier)
         if known in self._entries:
             entry = self._entries[known]
             return _imported(entry) if isinstance(entry, str) else entry
         if ":" not in identifier:
             names = ", ".join(self)
-            raise fail(self.kind, repr(identifier), f"one of {names}, or your own as package.module:Name")
+            raise fail(kind, repr(identifier), f"one of {names}, or your own as package.module:Name")
         if imported and identifier.partition(":")[0] not in sys.modules:
             came = f"{identifier}, read from a file"
-            raise fail(self.kind, came, "a module of yours that is imported", "import it first")
+            raise fail(kind, came, "a module of yours that is imported", "import it first")
         try:
             return _imported(identifier)
         except (ImportError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise fail(
-                self.kind, f"{identifier} ({reason})", "package.module:Name on Python's path"
-            ) from error
+            raise fail(kind, f"{identifier} ({reason})", "package.module:Name on Python's path") from error
 
-    def make(self, identifier: Any, *, imported: bool = False, **options: Any) -> Any:
+    def make(self, identifier: Any, *, imported: bool = False, argument: str = "", **options: Any) -> Any:
         """Look up a component and, if it is a class, instantiate it with the options that it accepts.
 
         Args:
-            identifier, imported: See `find`.
+            identifier, imported, argument: See `find`.
             options: Arguments for the constructor of a class; those that it does not accept are dropped.
         """
-        found = self.find(identifier, imported=imported)
+        found = self.find(identifier, imported=imported, argument=argument)
         return found(**accepted(found, options)) if inspect.isclass(found) else found
 
     def identifier(self, component: Any) -> str:

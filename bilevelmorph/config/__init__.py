@@ -2,6 +2,7 @@
 
 from bilevelmorph.config.augmentation_config import AugmentationConfig
 from bilevelmorph.config.bilevel_config import BilevelConfig
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.config.device_config import DeviceConfig
 from bilevelmorph.config.extra_terms_config import ExtraTermsConfig
 from bilevelmorph.config.network_config import NetworkConfig
@@ -20,6 +21,7 @@ from bilevelmorph.config.validation_config import ValidationConfig
 __all__ = [
     "AugmentationConfig",
     "BilevelConfig",
+    "DescentConfig",
     "DeviceConfig",
     "ExtraTermsConfig",
     "NetworkConfig",

@@ -5,6 +5,7 @@ import keras  # noqa: F401  first, so that classes are registered when Keras is 
 from bilevelmorph.layers.cell import Cell
 from bilevelmorph.layers.compose_transform import ComposeTransform
 from bilevelmorph.layers.data_matching import DataMatching
+from bilevelmorph.layers.descent import Descent
 from bilevelmorph.layers.feature_encoder import FeatureEncoder
 from bilevelmorph.layers.film import FiLM
 from bilevelmorph.layers.mixed_op import MixedOp
@@ -19,6 +20,7 @@ __all__ = [
     "Cell",
     "ComposeTransform",
     "DataMatching",
+    "Descent",
     "FeatureEncoder",
     "FiLM",
     "MixedOp",

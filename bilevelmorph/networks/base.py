@@ -33,8 +33,9 @@ class RegistrationNetwork(keras.Model):
         channels: Channels of each image.
         preprocessing: Preparation of intensities and grids, stored in the model's
             configuration and applied again at inference.
-        objective: Training objective, as returned by `Energy.get_config`; used by
-            instance optimisation.
+        objective: Training objective, as returned by `Energy.get_config`.
+        descent: Settings of instance optimisation after this network, a table of
+            `bilevelmorph.config.DescentConfig`; those left out have their defaults.
 
     >>> class OneVoxel(RegistrationNetwork):
     ...     multiple, int_steps = 1, 0
@@ -53,6 +54,7 @@ class RegistrationNetwork(keras.Model):
         channels: int = 1,
         preprocessing: dict[str, Any] | None = None,
         objective: dict[str, Any] | None = None,
+        descent: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -60,6 +62,7 @@ class RegistrationNetwork(keras.Model):
         self.channels = channels
         self.preprocessing = dict(preprocessing or {})
         self.objective = dict(objective or {})
+        self.descent = dict(descent or {})
 
     # Number of squarings, and how fields are resized; see `Deformation`.
     int_steps: int
@@ -166,6 +169,7 @@ class RegistrationNetwork(keras.Model):
             "channels": self.channels,
             "preprocessing": self.preprocessing,
             "objective": self.objective,
+            **({"descent": self.descent} if self.descent else {}),
         }
 
     def get_build_config(self) -> dict[str, Any]:

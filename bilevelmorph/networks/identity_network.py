@@ -1,4 +1,4 @@
-"""The identity, from which instance optimisation starts without a model."""
+"""The identity as a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bilevelmorph.ops.grid import spatial_shape
 @renamed_from("StillNetwork")
 @keras.saving.register_keras_serializable("bilevelmorph")
 class IdentityNetwork(RegistrationNetwork):
-    """A velocity that is zero everywhere, to be optimised by `InstanceOptimizer`.
+    """A network that leaves every image as it is; useful in tests and as a baseline.
 
     Args:
         ndims: 2 or 3.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from bilevelmorph import layers
+from bilevelmorph.config import DescentConfig
 
 
 class Case(NamedTuple):
@@ -36,6 +38,12 @@ class Case(NamedTuple):
     @staticmethod
     def pack(tensors: list[Any]) -> Any:
         return tensors if len(tensors) > 1 else tensors[0]
+
+
+def descent(**options) -> dict[str, Any]:
+    """The table of settings of a short descent."""
+    chosen = {"levels": (2, 1), "iterations": (1, 1), "window": 3, **options}
+    return dataclasses.asdict(DescentConfig(**chosen))
 
 
 CASES = {
@@ -118,6 +126,15 @@ CASES = {
             "analytic_steps": ["gradient"],
         },
         lambda s: [(*s, 3), (*s, 3), (*s, 2)],
+    ),
+    "descent": Case("Descent", {"settings": descent()}, lambda s: [(*s, 1), (*s, 1), (*s, 2)]),
+    "descent-masked": Case(
+        "Descent", {"settings": descent()}, lambda s: [(*s, 1), (*s, 1), (*s, 2), (*s, 1)]
+    ),
+    "descent-symmetric": Case(
+        "Descent",
+        {"settings": descent(symmetric=True, similarity=("mse", "ncc"), similarity_weights=(1.0, 0.5))},
+        lambda s: [(*s, 1), (*s, 1), (*s, 2)],
     ),
     "regularization": Case(
         "Regularization",
