@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.errors import fail, one_of, positive
 from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.networks.base import RegistrationNetwork
@@ -26,6 +27,7 @@ def export_savedmodel(
     folder: str | Path,
     precision: str = "float32",
     warm_up: Sequence[int] = (),
+    settings: DescentConfig | None = None,
 ) -> Path:
     """Write a SavedModel that needs only TensorFlow.
 
@@ -35,6 +37,7 @@ def export_savedmodel(
         precision: Precision of the stored weights, see `Serving`.
         warm_up: Size ``[*S]`` of the images that TensorFlow Serving registers at start-up;
             by default it registers none.
+        settings: Settings of instance optimisation, see `Serving`.
 
     Returns:
         The folder. It holds the signatures `serving_default`, `register` and
@@ -46,7 +49,7 @@ def export_savedmodel(
     folder = free_folder(folder)
     if warm_up:
         check_sizes("serving_warmup", warm_up, network)
-    module, serving = tf.Module(), Serving(network, precision)
+    module, serving = tf.Module(), Serving(network, precision, settings)
     module.weights = serving.weights
     graphs = {
         name: tf.function(function, autograph=False).get_concrete_function(*inputs)
@@ -68,7 +71,9 @@ def export_savedmodel(
     return folder
 
 
-def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
+def export_onnx(
+    network: RegistrationNetwork, path: str | Path, settings: DescentConfig | None = None
+) -> Path:
     """Write `Serving.register` as ONNX, for images of any size.
 
     The inputs are ``moving`` and ``fixed``, the outputs ``moved`` and ``displacement``.
@@ -76,6 +81,7 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     Args:
         network: The network to export.
         path: File to write; it appears whole or not at all.
+        settings: Settings of instance optimisation, see `Serving`.
 
     Returns:
         The path.
@@ -90,7 +96,7 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     except ImportError as error:
         raise fail("ONNX", "no installation of tf2onnx", "one", "pip install 'bilevelmorph[onnx]'") from error
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    function, inputs = Serving(network).signatures()["register"]
+    function, inputs = Serving(network, settings=settings).signatures()["register"]
     graph = tf.function(function, autograph=False)
     model, _ = tf2onnx.convert.from_function(graph, inputs, opset=OPSET)
     with atomic_path(path) as temporary:
@@ -98,13 +104,19 @@ def export_onnx(network: RegistrationNetwork, path: str | Path) -> Path:
     return path
 
 
-def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequence[int]) -> Path:
+def export_stablehlo(
+    network: RegistrationNetwork,
+    path: str | Path,
+    shape: Sequence[int],
+    settings: DescentConfig | None = None,
+) -> Path:
     """Write `Serving.register` as StableHLO bytecode from ``(moving, fixed)`` to ``(moved, displacement)``.
 
     Args:
         network: The network to export; its weights become constants.
         path: File to write; it appears whole or not at all.
         shape: Image size ``[*S]``, which StableHLO fixes; the batch size is 1.
+        settings: Settings of instance optimisation, see `Serving`.
 
     Returns:
         The path.
@@ -115,7 +127,7 @@ def export_stablehlo(network: RegistrationNetwork, path: str | Path, shape: Sequ
     """
     path = free_file(path, ".stablehlo")
     check_sizes("shape", shape, network)
-    function, _ = Serving(network).signatures()["register"]
+    function, _ = Serving(network, settings=settings).signatures()["register"]
     image = [1, *shape, network.channels]
     inputs = [tf.TensorSpec(image, tf.float32, name=name) for name in ("moving", "fixed")]
 

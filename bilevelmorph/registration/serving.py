@@ -8,9 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.data.preprocessing import PERCENTILES
 from bilevelmorph.devices import using_xla
 from bilevelmorph.errors import one_of
+from bilevelmorph.layers.descent import Descent
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.grid import crop, spatial_shape
 from bilevelmorph.ops.percentiles import percentiles
@@ -56,6 +58,7 @@ class Serving:
     Args:
         network: A registration network.
         precision: Precision of the stored weights, ``"float32"`` or ``"float16"``.
+        settings: Settings of the instance optimisation that follows the network; none by default.
 
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> serving = Serving(PropagationNetwork(2, matching=[8], regularization=[8]))
@@ -64,7 +67,12 @@ class Serving:
     (['displacement', 'moved'], [1, 9, 8, 2])
     """
 
-    def __init__(self, network: RegistrationNetwork, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        network: RegistrationNetwork,
+        precision: str = "float32",
+        settings: DescentConfig | None = None,
+    ) -> None:
         one_of("precision", precision, PRECISIONS)
         network.build()
         self.network = network
@@ -72,6 +80,7 @@ class Serving:
             tf.Variable(_stored(tf.convert_to_tensor(v), precision), trainable=False)
             for v in network.variables
         ]
+        self.descent = None if settings is None else Descent(settings)
         self.percentiles = network.preprocessing.get("percentiles", PERCENTILES)
 
     def signatures(self, sizes: Sequence[int | None] | None = None) -> dict[str, Any]:
@@ -113,6 +122,8 @@ class Serving:
             with keras.StatelessScope(state_mapping=self._values()):
                 deformation = self.network.deform(source, target, training=False)
             displacement = tf.cast(crop(deformation.displacement, spatial_shape(fixed)), tf.float32)
+            if self.descent is not None:
+                displacement = self.descent([target, source, displacement])
             moved = warp(tf.cast(moving, tf.float32), displacement)
         return {"moved": moved, "displacement": displacement}
 

@@ -11,10 +11,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
 from bilevelmorph.cli.main import main
+from bilevelmorph.config import DescentConfig
 from bilevelmorph.data import preprocessing
 from bilevelmorph.networks import PropagationNetwork, VxmDense
+from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
 from bilevelmorph.registration.serving import Serving, normalise
 
 # Makes an environment in which nothing of ours or of VoxelMorph can be imported.
@@ -99,6 +102,25 @@ def test_a_savedmodel_needs_tensorflow_alone(tmp_path, kind, rng, alone):
         np.testing.assert_allclose(found["default"], found["displacement"], atol=1e-5)
         assert (found["labels"] == moved.numpy()).mean() > 0.999
     assert np.abs(expected["displacement"]).max() > 0
+
+
+def test_iterations_inside(small, tmp_path, rng):
+    """Of one SavedModel for all sizes; each sample of a batch is optimised on its own."""
+    settings = DescentConfig(iterations=(0, 4), similarity=("mse",))
+    settings.save(tmp_path / "tuned.json")
+    command = ["export", "--model", small[1], "--quality", "best", "--settings", str(tmp_path / "tuned.json")]
+    assert main([*command, "--out", str(tmp_path / "saved")]) == 0
+    register = tf.saved_model.load(str(tmp_path / "saved")).signatures["register"]
+    for shape in ((2, 13, 18, 1), (1, 16, 12, 1)):
+        images = gaussian_filter(rng.random((2, *shape)), (0, 0, 2, 2, 0)).astype(np.float32)
+        found = register(moving=tf.constant(images[0]), fixed=tf.constant(images[1]))
+        alone = Serving(small[0]).register(*(tf.constant(x) for x in images))
+        for k in range(shape[0]):
+            optimizer = InstanceOptimizer(settings, xla="off")
+            pair = [normalise(tf.constant(x[k : k + 1])).numpy()[0, ..., 0] for x in images]
+            expected = optimizer(alone["displacement"][k].numpy(), *pair)
+            np.testing.assert_allclose(found["displacement"][k], expected.displacement, atol=1e-4)
+        assert np.abs(found["displacement"] - alone["displacement"]).max() > 0.5
 
 
 def test_nothing_is_overwritten(tmp_path, capsys):
@@ -252,7 +274,8 @@ np.savez(arrays + ".out.npz", moved=moved, displacement=displacement)
 """
 
 
-def test_stablehlo_is_the_same_without_tensorflow(small, tmp_path, capsys):
+@pytest.mark.parametrize("steps", [0, 2])
+def test_stablehlo_is_the_same_without_tensorflow(small, tmp_path, capsys, steps):
     pytest.importorskip("jax")
     network, file = small
     out, flags = tmp_path / "small.stablehlo", ["--model", file, "--format", "stablehlo"]
@@ -264,13 +287,16 @@ def test_stablehlo_is_the_same_without_tensorflow(small, tmp_path, capsys):
     ):
         assert main(["export", *flags, *wrong]) == 2
         assert message in capsys.readouterr().err
+    flags += ["--instance-steps", str(steps)]
     assert main(["export", *flags, "--out", str(out), "--shape", "13", "18"]) == 0
     rng = np.random.default_rng(0)
     pair = {k: rng.random((1, 13, 18, 1)).astype(np.float32) for k in ("moving", "fixed")}
     np.savez(tmp_path / "pair.npz", **pair)
     command = [sys.executable, "-c", XLA, str(out), str(tmp_path / "pair.npz")]
     subprocess.run(command, check=True, capture_output=True)
-    expected = Serving(network).register(**{k: tf.constant(v) for k, v in pair.items()})
+    settings = DescentConfig(iterations=(steps, steps)) if steps else None
+    serving = Serving(network, settings=settings)
+    expected = serving.register(**{k: tf.constant(v) for k, v in pair.items()})
     with np.load(tmp_path / "pair.npz.out.npz") as found:
         for name in ("moved", "displacement"):
             np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
