@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 import bilevelmorph as bm
 from bilevelmorph.cli.main import COMMANDS, command_module, main
 from bilevelmorph.cli.parsing import parse
-from bilevelmorph.config import TrainingConfig
+from bilevelmorph.config import DescentConfig, TrainingConfig
 from bilevelmorph.config.codec import from_dict
 from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.networks import PropagationNetwork
@@ -136,8 +136,9 @@ def test_names_are_there(name):
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_configurations_are_understood(text):
     table = yaml.safe_load(text)
-    config = from_dict(TrainingConfig, table, "document")
-    assert config != TrainingConfig()
+    kind = DescentConfig if "levels" in table else TrainingConfig
+    config = from_dict(kind, table, "document")
+    assert config != kind()
     assert config.with_() == config
 
 
@@ -172,6 +173,7 @@ def place(files, tmp_path_factory):
     bm.save_volume(folder / "a_labels.nii.gz", bm.Volume(labels, grid.affine, "labels"))
     (folder / "fixed.csv").write_text("x,y,z\n-10,-9,8\n", encoding="utf-8")
     (folder / "cohort.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n", encoding="utf-8")
+    (folder / "settings.yaml").write_text("{levels: [2], iterations: [3]}", encoding="utf-8")
     (folder / "runs").mkdir()
     (folder / "DIR").mkdir()
     write_scans(folder / "DIR")

@@ -30,8 +30,9 @@ def test_a_loss_and_a_regularizer_through_training_and_registration(scans, tmp_p
     network = bm.load_model(str(tmp_path / "0001.keras"))
     assert network.objective["similarity"] == "plugins:Absolute"
     pair = [bm.load_volume(scans / "imagesTr" / f"{i}.npz") for i in (0, 1)]
-    result = bm.register(*pair, network, instance_steps=3)
+    result = bm.register(*pair, network, instance_steps=3, similarity="plugins:Absolute")
     assert np.isfinite(result.displacement).all()
+    assert result.levels[0].after < result.levels[0].before
     energy = Energy.from_config(network.objective)
     assert isinstance(energy.similarity, plugins.Absolute)
     assert energy.similarity.image_sigma == 0.5

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bilevelmorph.cli.options import ModelOptions
+from bilevelmorph.config.codec import to_dict
 from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
 
@@ -80,14 +81,7 @@ def run(options: Options) -> None:
 
     choose_gpu(options.registration.gpu)
     if options.method == "model":
-        registrar = Registrar(
-            options.registration.model,
-            options.registration.affine,
-            options.registration.init,
-            compiled=True,
-            instance_steps=options.registration.instance_steps,
-            mc_samples=options.registration.mc_samples,
-        )
+        registrar = Registrar(**options.registration.registrar_arguments, compiled=True)
     else:
         linear = "none" if options.method == "identity" else options.method
         registrar = Registrar(None, linear, options.registration.init, deformable=False)
@@ -99,7 +93,8 @@ def run(options: Options) -> None:
         "model": options.registration.model if options.method == "model" else None,
         "affine": registrar.affine,
         "init": registrar.init,
-        "instance_steps": options.registration.instance_steps if options.method == "model" else 0,
+        "quality": registrar.quality,
+        "settings": None if registrar.settings is None else to_dict(registrar.settings),
     }
     summary = summarise(rows, facts)
     written = f"; {options.out}, {write_results(options.out, rows, summary)}" if options.out else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
+from tqdm import tqdm
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import Affine, Gpu
@@ -37,21 +38,23 @@ class Options:
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""
     steps: int = 200
-    """Number of iterations."""
-    lr: float = 5e-5
-    """Learning rate of Adam; its product with --multiplier is in voxels of the velocity."""
+    """Largest number of iterations at each level."""
+    lr: float = 1e-3
+    """Its product with --multiplier is the largest move of an iteration, in voxels."""
     multiplier: float = 1000.0
     """Factor by which --lr is multiplied."""
     int_steps: int = 7
-    """Scaling-and-squaring steps; used only without --model."""
+    """Accepted and ignored: small moves are composed instead of integrating a velocity."""
     int_downsize: int = 2
-    """Factor by which the velocity is coarser than the image; used only without --model."""
+    """Factor by which the grid of the first level is coarser than the image."""
     image_loss: str = "mse"
     """Similarity: mse, ncc, mind, nmi, or your own as package.module:Name."""
     window: int = 9
     """Window width of ncc, in voxels."""
     lambda_weight: Annotated[float, arg(name="lambda")] = 0.01
-    """Weight of the regulariser."""
+    """Weight of the regulariser of the displacement."""
+    quiet: bool = False
+    """Hide the progress bar."""
 
 
 def run(options: Options) -> None:
@@ -61,10 +64,20 @@ def run(options: Options) -> None:
     positive("multiplier", options.multiplier)
     positive("lambda_weight", options.lambda_weight, zero=True)
     positive("int_steps", options.int_steps, zero=True, whole=True)
-    positive("int_downsize", options.int_downsize, whole=True)
+    coarse = int(positive("int_downsize", options.int_downsize, whole=True))
+    from bilevelmorph.config.descent_config import DescentConfig
     from bilevelmorph.io.volumes import add_reader, load_volume
     from bilevelmorph.registration.output_paths import OutputPaths
 
+    levels = (coarse, 1) if coarse > 1 else (1,)
+    settings = DescentConfig(
+        levels=levels,
+        iterations=(options.steps,) * len(levels),
+        step=options.lr * options.multiplier,
+        similarity=(options.image_loss,),
+        window=options.window,
+        regularity_weight=options.lambda_weight,
+    )
     outputs = OutputPaths(moved=options.moved, warp=options.warp)
     outputs.check()
     add_reader(options.reader)
@@ -73,24 +86,20 @@ def run(options: Options) -> None:
     from bilevelmorph.devices import choose_gpu
 
     choose_gpu(options.gpu)
-    from bilevelmorph.models import load_model
-    from bilevelmorph.networks.identity_network import IdentityNetwork
     from bilevelmorph.registration.registrar import Registrar
 
-    network: Any = load_model(options.model) if options.model else None
-    network = network or IdentityNetwork(fixed.ndims, options.int_downsize, options.int_steps)
-    network.objective = {
-        "similarity": options.image_loss,
-        "width": options.window,
-        "weights": {"similarity": 1.0, "regularity": options.lambda_weight},
-    }
-    rate = options.lr * options.multiplier
-    registrar = Registrar(network, options.affine, instance_steps=options.steps, instance_rate=rate)
-    result = registrar(moving, fixed)
+    deformable = options.model is not None
+    registrar = Registrar(
+        options.model, options.affine, deformable=deformable, quality="best", settings=settings
+    )
+    most, hidden = registrar.iterations(fixed.shape), options.quiet or None
+    with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
+        result = registrar(moving, fixed, on_iteration=bar.update)
     outputs.write(result)
     report = result.report
     print(f"local correlation {report['similarity_before']:.3f} -> {report['similarity_after']:.3f}")
     print(
         f"mean displacement {report['mean_displacement_mm']:.2f} mm, {report['folding_percent']:.3f} % folded"
     )
-    print(f"{options.steps} steps of {report['seconds_a_step']:.3f} s")
+    for level in result.levels:
+        print(f"optimised at {level.text}")

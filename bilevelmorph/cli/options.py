@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from bilevelmorph.config.flags import Reader
+from bilevelmorph.config.flags import File, Reader
 
 Gpu = Annotated[str, arg(aliases=("-g",), metavar="INT")]
 Affine = Literal["none", "rigid", "affine"]
 Init = Annotated[Literal["header", "centre"] | None, arg(metavar="header|centre")]
+Quality = Annotated[Literal["fast", "balanced", "best"] | None, arg(metavar="fast|balanced|best")]
+Steps = Annotated[tuple[int, ...] | None, arg(metavar="INT ...")]
+Names = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")]
 WarpFormat = Literal["voxelmorph", "itk"]
 
 
@@ -24,16 +27,43 @@ class ModelOptions:
     """
 
     model: str = "general"
-    """Bundled model, .keras file, or VoxelMorph's .h5."""
+    """Bundled model, .keras file, or VoxelMorph's .h5; none for instance optimisation alone."""
     affine: Affine = "none"
     """Linear alignment before the model."""
     init: Init = None
     """Initial placement by the headers or by the centres of the grids; by default as in training."""
-    instance_steps: int = 0
-    """Iterations of instance optimisation that refine each pair after the model; 0 for none."""
+    quality: Quality = None
+    """fast: one pass of the model; balanced (the default): large pairs are optimised further at half
+    resolution; best: up to full resolution."""
+    instance_steps: Steps = None
+    """Iterations of instance optimisation in place of --quality: one number, or one per level; 0 for none."""
+    similarity: Names = None
+    """Similarities of instance optimisation: ncc, mse, mind, nmi, or your own as package.module:Name."""
+    settings: File = None
+    """JSON or YAML file with settings of instance optimisation; by default those of the model."""
     mc_samples: int = 0
     """Number of samples of a probabilistic model for an uncertainty map; 0 for none."""
     reader: Reader = None
     """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
     """GPU number; -1 for the CPU."""
+
+    @property
+    def registrar_arguments(self) -> dict[str, Any]:
+        """Arguments of `bilevelmorph.registration.Registrar`.
+
+        >>> ModelOptions("none").registrar_arguments["quality"]
+        'best'
+        """
+        alone = self.model == "none"
+        return {
+            "model": None if alone else self.model,
+            "affine": self.affine,
+            "init": self.init,
+            "deformable": not alone,
+            "quality": self.quality or ("best" if alone else None),
+            "instance_steps": self.instance_steps,
+            "similarity": self.similarity,
+            "settings": self.settings,
+            "mc_samples": self.mc_samples,
+        }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from tqdm import tqdm
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import ModelOptions, WarpFormat
@@ -19,7 +20,6 @@ _LINES = {
     "similarity_after": "local correlation after   {:.3f}",
     "mean_displacement_mm": "mean displacement         {:.2f} mm",
     "folding_percent": "folded voxels             {:.3f} %",
-    "seconds_a_step": "a refinement step         {:.3f} s",
     "seconds": "time                      {:.1f} s",
 }
 WORKERS = 2
@@ -126,7 +126,10 @@ def _many(options: Options) -> int:
 
         for pair in pairs:
             BidsName.of(pair.moving.image)
-    settings = {**vars(options.registration), "warp_format": options.warp_format, "bids": options.bids}
+    chosen = options.registration
+    settings = {**chosen.registrar_arguments, "reader": chosen.reader, "gpu": chosen.gpu}
+    settings |= {"warp_format": options.warp_format, "bids": options.bids}
+    del settings["deformable"]
     batch = options.batch
     found = register_batch(pairs, settings, options.out, batch.workers, batch.scheduler, options.quiet)
     if options.bids:
@@ -184,13 +187,7 @@ def _one(options: Options) -> int:
     choose_gpu(chosen.gpu)
     from bilevelmorph.registration.registrar import Registrar
 
-    registrar = Registrar(
-        chosen.model,
-        chosen.affine,
-        chosen.init,
-        instance_steps=chosen.instance_steps,
-        mc_samples=chosen.mc_samples,
-    )
+    registrar = Registrar(**chosen.registrar_arguments)
     if options.out:
         kinds = {"bids": options.bids, "seg": seg is not None, "uncertainty": bool(chosen.mc_samples)}
         usual = OutputPaths.in_folder(
@@ -199,14 +196,17 @@ def _one(options: Options) -> int:
         outputs = dataclasses.replace(usual, **wanted)
     elif chosen.mc_samples and not outputs.uncertainty:
         outputs = dataclasses.replace(outputs, uncertainty=beside(str(pair.moved), "uncertainty"))
-    result = registrar(moving, fixed, mask, inverse=bool(pair.inverse_warp))
+    most, hidden = registrar.iterations(fixed.shape), options.quiet or None
+    with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
+        result = registrar(moving, fixed, mask, bool(pair.inverse_warp), bar.update)
     outputs.write(result, seg)
     if options.out:
-        report = {"moving": pair.moving, "fixed": pair.fixed, **result.report}
-        write_json(_report_path(options), report | {"warnings": result.warnings})
+        write_json(_report_path(options), result.summary | {"moving": pair.moving, "fixed": pair.fixed})
     for key, line in _LINES.items():
         if key in result.report:
             print(line.format(result.report[key]))
+    for level in result.levels:
+        print(f"optimised at {level.text}")
     for doubt in result.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
     return 0

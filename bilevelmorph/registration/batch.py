@@ -65,8 +65,8 @@ def register_batch(
 
     Args:
         pairs: Pairs with or without label maps; duplicates are registered once.
-        settings: ``model``, ``affine``, ``init``, ``instance_steps``, ``mc_samples``,
-            ``reader``, ``warp_format``, ``bids``, ``gpu``; see the flags of `bilevelmorph register`.
+        settings: Arguments of `Registrar`, and ``reader``, ``warp_format``, ``bids``, ``gpu``; see
+            the flags of `bilevelmorph register`.
         folder: Folder for the results.
         workers: Number of worker processes on this machine.
         scheduler: Address of a running Dask scheduler, whose workers are used instead.
@@ -79,7 +79,8 @@ def register_batch(
         InputError: There is no such model, the scheduler does not answer, the folder holds
             results of other settings, or two pairs have the same BIDS names.
     """
-    settings = {**settings, "model": find_model(settings["model"]), "xla": xla_request()}
+    model = settings["model"]
+    settings = {**settings, "model": None if model is None else find_model(model), "xla": xla_request()}
     folder = Path(folder).absolute()
     _check_settings(settings, folder)
     jobs = _jobs(pairs, folder)
@@ -286,12 +287,9 @@ def _registrar(settings: str) -> Any:
     use_threads(values.get("threads", 0))
     from bilevelmorph.registration.registrar import Registrar
 
+    names = ("affine", "init", "quality", "instance_steps", "similarity", "settings", "mc_samples")
+    chosen = {name: values[name] for name in names if name in values}
+    alone = values["model"] is None
     return Registrar(
-        values["model"],
-        values["affine"],
-        values["init"],
-        compiled=True,
-        instance_steps=values["instance_steps"],
-        mc_samples=values["mc_samples"],
-        xla=values.get("xla", "auto"),
+        values["model"], deformable=not alone, compiled=True, xla=values.get("xla", "auto"), **chosen
     )

@@ -71,8 +71,8 @@ def evaluate(
             "seconds": result.report["seconds"],
             "seconds_with_report": total,
         }
-        if "seconds_a_step" in result.report:
-            row["seconds_a_step"] = result.report["seconds_a_step"]
+        if result.levels:
+            row["iterations"] = sum(level.iterations for level in result.levels)
         if result.uncertainty is not None:
             body = fixed_seg.data > 0
             row["uncertainty_mm"] = (

@@ -1,87 +1,111 @@
-"""Instance optimisation of one pair after the network's forward pass."""
+"""Instance optimisation: refinement of the displacement of one pair by descent."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.errors import positive
-from bilevelmorph.losses.energy import Energy
-from bilevelmorph.networks.deformation import Deformation
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.config.descent_config import DescentConfig
+from bilevelmorph.devices import using_xla, xla_mode
+from bilevelmorph.layers.descent import Descent
+from bilevelmorph.ops.inversion import invert
+from bilevelmorph.ops.xla import compile_step
+from bilevelmorph.registration.level_report import LevelReport
+from bilevelmorph.registration.refinement import Refinement
 
 
 class InstanceOptimizer:
-    """Refines the velocities of all stages with Adam on the training objective.
+    """Refines the displacement of a pair by descent on the similarity of its images.
 
-    The result is the best iterate, so it is never worse than the start.
+    The graph of each level is traced once per image size. By its own objective, the result
+    is never worse than the start.
 
     Args:
-        energy: The objective.
-        steps: Number of iterations.
-        rate: Learning rate of Adam, in voxels of each stage.
+        settings: Levels, iterations and numbers of the descent.
+        xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
-    >>> image = tf.random.stateless_uniform([1, 16, 16, 1], [0, 1])
-    >>> moving, start = tf.roll(image, 1, 1), Deformation.of_velocities([tf.zeros([1, 8, 8, 2])], [16, 16])
-    >>> energy = Energy("mse", weights={"similarity": 1.0, "regularity": 0.001})
-    >>> refiner = InstanceOptimizer(energy, 5)
-    >>> deformation, before, after = refiner(start, moving, image)
-    >>> bool(after < before)
-    True
+    >>> image = np.random.default_rng(0).random((24, 20)).astype(np.float32)
+    >>> optimizer = InstanceOptimizer(DescentConfig(levels=(1,), iterations=(5,)), xla="off")
+    >>> found = optimizer(np.zeros((24, 20, 2)), np.roll(image, 1, 0), image)
+    >>> found.displacement.shape, found.levels[0].after < found.levels[0].before
+    ((24, 20, 2), True)
     """
 
-    def __init__(self, energy: Energy, steps: int = 50, rate: float = 0.03) -> None:
-        self.energy = energy
-        self.steps = int(positive("instance_steps", steps, whole=True))
-        self.rate = positive("rate", rate)
+    def __init__(self, settings: DescentConfig | None = None, xla: str = "auto") -> None:
+        self.settings = settings or DescentConfig()
+        self.layer, self.xla = Descent(self.settings), xla
+        self._levels: dict[Any, Callable[..., Any]] = {}
 
     def __call__(
-        self, deformation: Deformation, moving: tf.Tensor, fixed: tf.Tensor
-    ) -> tuple[Deformation, tf.Tensor, tf.Tensor]:
-        """Refine a deformation.
+        self,
+        displacement: np.ndarray,
+        moving: np.ndarray,
+        fixed: np.ndarray,
+        mask: np.ndarray | None = None,
+        inverse: bool = False,
+        on_iteration: Callable[[], None] | None = None,
+    ) -> Refinement:
+        """Refine a displacement.
 
         Args:
-            deformation: Output of a network for this pair.
-            moving, fixed: ``[1, *S, C]``.
+            displacement: ``[*S, N]`` voxels, to start from.
+            moving, fixed: ``[*S]``, values of order one.
+            mask: None, or ``[*S]``: weight of each voxel of the fixed image.
+            inverse: Also compute the inverse displacement.
+            on_iteration: Called after each iteration, to show progress.
 
         Returns:
-            The refined deformation, and the objective before and after, each a scalar.
+            A `Refinement`.
         """
-        grid = spatial_shape(deformation.displacement)
-        values = [tf.convert_to_tensor(v) for v in deformation.velocities]
-        moments = [tf.zeros_like(v) for v in values]
-        count = len(values)
+        images = [tf.constant(x[None, ..., None], tf.float32) for x in (fixed, moving)]
+        weights = [] if mask is None else [tf.constant(mask[None, ..., None], tf.float32)]
+        with using_xla(self.xla):
+            field = start = self.layer.begin(tf.constant(displacement[None], tf.float32))
+            reports = []
+            for index, count in enumerate(self.settings.iterations):
+                if not count:
+                    continue
+                began = time.perf_counter()
+                inputs = [*images, field, start, *weights]
+                state = self._level(index, on_iteration, inputs)(*inputs)
+                field = state.best
+                broken = int(state.broken[0])
+                reports.append(
+                    LevelReport(
+                        self.settings.levels[index],
+                        int(state.taken[0]),
+                        float(state.begun[0]),
+                        float(state.objective[0]),
+                        time.perf_counter() - began,
+                        self.layer.terms[broken] if broken >= 0 else "",
+                    )
+                )
+            forward, back = self.layer.finish(field, list(fixed.shape))
+            if inverse and back is None:
+                back = invert(forward)
+        return Refinement(
+            forward.numpy()[0], reports, back.numpy()[0] if inverse and back is not None else None
+        )
 
-        def evaluate(velocities: list[Any]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            with tf.GradientTape() as tape:
-                tape.watch(velocities)
-                now = Deformation.of_velocities(velocities, grid, deformation.int_steps, deformation.align)
-                loss = self.energy.total(self.energy.terms(now, moving, fixed))
-            return loss, tape.gradient(loss, velocities)
+    def _level(self, index: int, on_iteration: Callable[[], None] | None, inputs: list[tf.Tensor]) -> Any:
+        """The graph of a level for inputs of these shapes, with the caller's progress inside."""
+        # XLA cannot call back from a program that it compiles as a whole.
+        shown = None if xla_mode() == "step" else on_iteration
+        specs = [tf.TensorSpec(x.shape, x.dtype) for x in inputs]
+        key = (index, xla_mode(), shown, *specs)
+        if key not in self._levels:
 
-        def body(k: tf.Tensor, best: tf.Tensor, *parts: Any) -> tuple[Any, ...]:
-            now, kept, first, second = (list(parts[i * count : (i + 1) * count]) for i in range(4))
-            loss, slope = evaluate(now)
-            kept = [tf.where(loss < best, a, b) for a, b in zip(now, kept, strict=True)]
-            best = tf.minimum(best, loss)
-            now, first, second = self._adam(now, slope, first, second, tf.cast(k + 1, tf.float32))
-            return (k + 1, best, *now, *kept, *first, *second)
+            def level(fixed: tf.Tensor, moving: tf.Tensor, field: tf.Tensor, *others: tf.Tensor) -> Any:
+                # The first level starts from the start itself.
+                start, *mask = others if index else (field, *others[1:])
+                return self.layer.run_level(
+                    index, fixed, moving, field, start, mask[0] if mask else None, shown
+                )
 
-        before, _ = evaluate(values)
-        start = (tf.constant(0), before, *values, *values, *moments, *moments)
-        # One more evaluation than steps, for the result of the last step.
-        out = tf.while_loop(lambda k, *_: k <= self.steps, body, start, parallel_iterations=1)
-        kept = list(out[2 + count : 2 + 2 * count])
-        return Deformation.of_velocities(kept, grid, deformation.int_steps, deformation.align), before, out[1]
-
-    def _adam(self, values: Any, slopes: Any, first: Any, second: Any, step: tf.Tensor) -> tuple[Any, ...]:
-        first = [0.9 * m + 0.1 * g for m, g in zip(first, slopes, strict=True)]
-        second = [0.99 * v + 0.01 * g * g for v, g in zip(second, slopes, strict=True)]
-        rate = self.rate * tf.sqrt(1 - 0.99**step) / (1 - 0.9**step)
-        values = [
-            x - rate * m / (tf.sqrt(v) + keras.config.epsilon())
-            for x, m, v in zip(values, first, second, strict=True)
-        ]
-        return values, first, second
+            graph: Any = compile_step(level)
+            self._levels[key] = graph.get_concrete_function(*specs)
+        return self._levels[key]

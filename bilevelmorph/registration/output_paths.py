@@ -154,8 +154,7 @@ class OutputPaths:
         if self.figure:
             draw(self.figure, result)
         if self.report:
-            names = {"moving": moving.name, "fixed": fixed.name}
-            write_json(self.report, {**names, **result.report, "warnings": result.warnings})
+            write_json(self.report, result.summary)
 
 
 def draw(path: str | Path, result: Registration) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.data.geometry import (
     integer_shift,
     outside_of,
@@ -26,6 +29,8 @@ from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_devia
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.models import load_model
 from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.quality import descent_settings, for_grid
+from bilevelmorph.registration.refinement import Refinement
 from bilevelmorph.registration.result import Registration
 
 if TYPE_CHECKING:
@@ -34,8 +39,6 @@ if TYPE_CHECKING:
     from bilevelmorph.registration.predictor import Predictor
     from bilevelmorph.registration.uncertainty import Uncertainty
 
-# Terms about features, distributions or labels, which instance optimisation leaves out.
-NOT_REFINED = ("kl", "feature_kl", "dice")
 METHODS = ("model", "affine", "rigid", "identity")
 
 
@@ -47,13 +50,17 @@ class Registrar:
         affine: ``"none"``, ``"rigid"`` or ``"affine"``.
         init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"``
             aligns the centres of the grids; None takes the placement used in training.
-        deformable: False computes the linear part only.
+        deformable: False uses no model.
         compiled: Compile for a grid when it occurs a second time. This takes longer than
             registering a few pairs but makes all further ones several times faster.
-        instance_steps: Iterations of instance optimisation with the training objective;
-            see `InstanceOptimizer`.
+        quality: How long to optimise each pair after the model: ``"fast"`` not at all, ``"balanced"``
+            large images at half resolution only, ``"best"`` up to full resolution. By
+            default ``"balanced"``, or ``"fast"`` without a model.
+        instance_steps: Iterations of instance optimisation at each level, or one number for
+            all, in place of `quality`; 0 for none. See `InstanceOptimizer`.
+        similarity: Similarity of instance optimisation, or several; by default that of the settings.
+        settings: Settings of instance optimisation, or a file of them; by default those of the model.
         mc_samples: Number of samples for the uncertainty map; 0 for none. See `Uncertainty`.
-        instance_rate: Learning rate of instance optimisation, in voxels.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import IdentityNetwork
@@ -72,9 +79,11 @@ class Registrar:
         init: str | None = None,
         deformable: bool = True,
         compiled: bool = False,
-        instance_steps: int = 0,
+        quality: str | None = None,
+        instance_steps: int | Sequence[int] | None = None,
+        similarity: str | Sequence[str] | None = None,
+        settings: DescentConfig | str | Path | None = None,
         mc_samples: int = 0,
-        instance_rate: float = 0.03,
         xla: str = "auto",
     ) -> None:
         self.network: Any = None
@@ -85,30 +94,38 @@ class Registrar:
         self.init, self.xla = init or options.get("grid", "header"), xla
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape, self.spacing = options.get("shape"), options.get("spacing")
-        refiner = self._make_refiner(instance_steps, instance_rate)
+        self.quality = quality or ("fast" if self.network is None else "balanced")
+        own = getattr(self.network, "descent", None)
+        self.settings = descent_settings(self.quality, settings, instance_steps, similarity, own)
+        if instance_steps is not None:
+            self.quality = "best"
+        self._optimizers: dict[DescentConfig, InstanceOptimizer] = {}
         self.uncertainty = self._make_uncertainty(mc_samples)
-        self.predictor = self._make_predictor(refiner, compiled)
+        self.predictor = self._make_predictor(compiled)
 
-    def _make_predictor(self, refiner: InstanceOptimizer | None, compiled: bool) -> Predictor | None:
+    def _make_predictor(self, compiled: bool) -> Predictor | None:
         if self.network is None:
             return None
         from bilevelmorph.registration.predictor import Predictor
 
-        # Compilation always pays off for instance optimisation.
-        return Predictor(self.network, refiner, compiled or refiner is not None, self.xla)
+        return Predictor(self.network, compiled, self.xla)
 
-    def _make_refiner(self, steps: int, rate: float) -> InstanceOptimizer | None:
-        positive("instance_steps", steps, zero=True, whole=True)
-        if not steps:
+    def _optimizer(self, shape: Sequence[int]) -> InstanceOptimizer | None:
+        """The instance optimisation of pairs of this size; its compiled graphs are kept."""
+        if self.settings is None:
             return None
-        from bilevelmorph.losses.energy import Energy
         from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
 
-        objective = dict(self.network.objective) if self.network is not None else {}
-        weights = {k: v for k, v in objective.pop("weights", {}).items() if k not in NOT_REFINED}
-        if "similarity" not in weights:
-            raise fail("instance_steps", f"{steps} for a model without an objective", "0")
-        return InstanceOptimizer(Energy.from_config({**objective, "weights": weights}), steps, rate)
+        settings = for_grid(self.settings, self.quality, shape)
+        return self._optimizers.setdefault(settings, InstanceOptimizer(settings, self.xla))
+
+    def iterations(self, shape: Sequence[int]) -> int:
+        """The largest number of iterations of instance optimisation for fixed images of a size.
+
+        >>> Registrar(None, instance_steps=7).iterations((48, 64, 48))
+        14
+        """
+        return 0 if self.settings is None else sum(for_grid(self.settings, self.quality, shape).iterations)
 
     def _make_uncertainty(self, samples: int) -> Uncertainty | None:
         positive("mc_samples", samples, zero=True, whole=True)
@@ -121,15 +138,21 @@ class Registrar:
         return Uncertainty(self.network, samples)
 
     def __call__(
-        self, moving: Volume, fixed: Volume, mask: Volume | None = None, inverse: bool = False
+        self,
+        moving: Volume,
+        fixed: Volume,
+        mask: Volume | None = None,
+        inverse: bool = False,
+        on_iteration: Callable[[], None] | None = None,
     ) -> Registration:
         """Register a pair.
 
         Args:
             moving, fixed: Images of any size, spacing and orientation.
-            mask: Mask on the fixed grid, to which the affine step, the similarities and the
-                mean displacement in the report are restricted.
+            mask: Mask on the fixed grid, to which the affine step, instance optimisation, the
+                similarities and the mean displacement in the report are restricted.
             inverse: Also compute the inverse displacement.
+            on_iteration: Called after each iteration of instance optimisation.
 
         Returns:
             A `Registration`.
@@ -145,23 +168,45 @@ class Registrar:
         own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
         own = own.with_data(normalise(own.data, self.percentiles))
         source = resample(own, work.shape, work.affine, affine).data
-        target = work.data
-        found = self.predictor(source, target, inverse) if self.predictor is not None else None
-        step = None if found is None else found.displacement
+        step, back, refined = self._deform(source, work, mask, inverse, on_iteration)
         displacement = self._to_native(step, work, fixed, affine)
         moved = warp_volume(moving, displacement, fixed.affine)
         seconds = time.perf_counter() - began
         moved = Volume(moved.data, fixed.affine, "image", moving.name, fixed.header)
         result = Registration(moving, fixed, moved, displacement, affine, {}, init=self.init)
         if inverse:
-            back = None if found is None else found.inverse
             result.inverse = self._inverse(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
         self._report(result, moving, fixed, region, seconds)
-        if found is not None and found.seconds_a_step is not None:
-            result.report["seconds_a_step"] = found.seconds_a_step
+        if refined is not None:
+            result.levels = refined.levels
+            result.warnings += refined.warnings
         return result
+
+    def _deform(
+        self,
+        source: np.ndarray,
+        work: Volume,
+        mask: Volume | None,
+        inverse: bool,
+        on_iteration: Callable[[], None] | None,
+    ) -> tuple[np.ndarray | None, np.ndarray | None, Refinement | None]:
+        """The displacement on the work grid, its inverse if requested, and what instance optimisation did."""
+        optimizer = self._optimizer(work.shape)
+        found = None
+        if self.predictor is not None:
+            found = self.predictor(source, work.data, inverse and optimizer is None)
+        if optimizer is None:
+            return (None, None, None) if found is None else (found.displacement, found.inverse, None)
+        weight = None
+        if mask is not None:
+            weight = resample(
+                Volume((mask.data > 0).astype(np.float32), mask.affine), work.shape, work.affine, np.eye(4)
+            ).data
+        start = np.zeros((*work.shape, work.ndims), np.float32) if found is None else found.displacement
+        refined = optimizer(start, source, work.data, weight, inverse, on_iteration)
+        return refined.displacement, refined.inverse, refined
 
     def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
         if moving.ndims != fixed.ndims:
@@ -285,7 +330,10 @@ def register(
     init: str | None = None,
     fixed_mask: ImageLike | None = None,
     inverse: bool = False,
-    instance_steps: int = 0,
+    quality: str | None = None,
+    instance_steps: int | Sequence[int] | None = None,
+    similarity: str | Sequence[str] | None = None,
+    settings: DescentConfig | str | Path | None = None,
     mc_samples: int = 0,
 ) -> Registration:
     """Register one pair; for many pairs with one model, use a `Registrar`.
@@ -293,10 +341,11 @@ def register(
     Args:
         moving, fixed: Images of any size, spacing and orientation: file names, nibabel or
             SimpleITK images, pairs ``(array, affine)``, or Volumes.
-        model: Name of a bundled model, a file, or a network; None for the linear part alone.
-        affine, init, instance_steps, mc_samples: See `Registrar`.
-        fixed_mask: Mask on the fixed grid, to which the affine step, the similarities and the
-            mean displacement in the report are restricted.
+        model: Name of a bundled model, a file, or a network; None for instance optimisation
+            without a model or, at quality ``"fast"``, the linear part alone.
+        affine, init, quality, instance_steps, similarity, settings, mc_samples: See `Registrar`.
+        fixed_mask: Mask on the fixed grid, to which the affine step, instance optimisation, the
+            similarities and the mean displacement in the report are restricted.
         inverse: Also compute the inverse displacement.
 
     Returns:
@@ -315,7 +364,10 @@ def register(
         affine,
         init,
         deformable=model is not None,
+        quality=quality,
         instance_steps=instance_steps,
+        similarity=similarity,
+        settings=settings,
         mc_samples=mc_samples,
     )
     mask = None if fixed_mask is None else as_volume(fixed_mask, "labels", "fixed mask")

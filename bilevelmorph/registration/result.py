@@ -7,11 +7,12 @@ import html
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.registration.level_report import LevelReport
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -29,6 +30,7 @@ class Registration:
             affine part: ``moved(x) = moving(world(x + u(x)))``.
         affine: ``[4, 4]`` world matrix of the linear part, from fixed to moving.
         report: Similarity before and after, mean displacement, folding and seconds.
+        levels: What instance optimisation did at each level, if there was any.
         warnings: Reasons to look at the result before trusting it.
         inverse: Inverse displacement, ``[*moving, N]`` voxels of the moving grid, if requested.
         uncertainty: Standard deviation of the displacement over samples of the
@@ -52,6 +54,14 @@ class Registration:
     inverse: np.ndarray | None = None
     uncertainty: Volume | None = None
     init: str = "header"
+    levels: list[LevelReport] = field(default_factory=list)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The report with names, levels and warnings, as written to report.json."""
+        names = {"moving": self.moving.name, "fixed": self.fixed.name}
+        levels = {"instance_optimization": [x._asdict() for x in self.levels]} if self.levels else {}
+        return {**names, **self.report, **levels, "warnings": self.warnings}
 
     def save(self, folder: str | Path, warp_format: str = "voxelmorph") -> list[Path]:
         """Write the moved image, warps, Jacobian, figure and report to a folder, which is created.

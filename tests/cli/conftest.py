@@ -19,9 +19,9 @@ SHAPE = (12, 14, 16)
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A network in a file whose head moves things by a voxel or so."""
+    """A network in a file whose head moves things by a voxel or so; it asks for no further optimisation."""
     keras.utils.set_random_seed(0)
-    network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), ())
+    network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), (), descent={"iterations": (0, 0)})
     network.build()
     rng = np.random.default_rng(1)
     for block in (s.matching[0] for s in network.stages):

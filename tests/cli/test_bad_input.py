@@ -55,6 +55,13 @@ CASES = [
     (WARP, "--warp {i}/small_warp.npz", "4x4x4 voxels without an affine"),
     (WARP, "--warp-format itk", "--warp-format: got itk"),
     (WARP, "--warp {i}/flat_warp.nii.gz", "flat_warp.nii.gz"),
+    # Instance optimisation.
+    (REGISTER, "--quality good", "--quality"),
+    (REGISTER, "--instance-steps 1 2 3", "--instance-steps: got 3 numbers"),
+    (REGISTER, "--instance-steps -1", "--instance-steps: got -1"),
+    (REGISTER, "--instance-steps 1 --similarity nosuch", "--similarity: got 'nosuch'"),
+    (REGISTER, "--settings {i}/missing.json", "missing.json"),
+    (REGISTER, "--settings {i}/points.csv", "points.csv"),
     # Models and devices.
     (REGISTER, "--model nosuch", "nosuch"),
     (REGISTER, "--model {i}/missing.keras", "missing.keras"),

@@ -27,7 +27,7 @@ from bilevelmorph.networks import PropagationNetwork
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     keras.utils.set_random_seed(0)
-    network = PropagationNetwork(2, (2,), ((), (4,)), (4,), ())
+    network = PropagationNetwork(2, (2,), ((), (4,)), (4,), (), descent={"iterations": (0, 0)})
     network.build()
     path = tmp_path_factory.mktemp("model") / "small.keras"
     network.save(path)

@@ -15,8 +15,10 @@ import pytest
 
 from bilevelmorph import __version__
 from bilevelmorph.cli.main import COMMANDS, main
+from bilevelmorph.config import DescentConfig
 from bilevelmorph.data.geometry import sample_field, transform_points, voxel_positions, warp_volume
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.io.json import read_json
 from bilevelmorph.io.volumes import load_volume, load_voxels, save_volume
 from bilevelmorph.io.warps import load_warp, warp_points
 from bilevelmorph.metrics import dice
@@ -95,6 +97,23 @@ def test_register_reports(inputs, tiny_model, tmp_path, capsys):
     ):
         assert words in said
     assert load_volume(tmp_path / "a.npz").shape == load_volume(fixed).shape
+
+
+@pytest.mark.usefixtures("plain_graphs")
+def test_register_optimises(inputs, tiny_model, tmp_path, capsys):
+    """After the model and without one; the report says what each level gained."""
+    pair = ["--moving", inputs / "moving.nii.gz", "--fixed", inputs / "fixed.nii.gz"]
+    run("register", *pair, "--model", tiny_model, "--instance-steps", 2, 3, "--out", tmp_path / "a")
+    levels = read_json(tmp_path / "a" / "report.json", "a report")["instance_optimization"]
+    assert [level["level"] for level in levels] == [2, 1]
+    assert all(level["after"] <= level["before"] for level in levels)
+    assert capsys.readouterr().out.count("optimised at 1/") == 2
+    DescentConfig(levels=(1,), iterations=(4,), similarity=("mse",)).save(tmp_path / "mine.json")
+    flags = ["--model", "none", "--settings", tmp_path / "mine.json", "--affine", "rigid"]
+    run("register", *pair, *flags, "--out", tmp_path / "b")
+    report = read_json(tmp_path / "b" / "report.json", "a report")
+    assert [level["iterations"] for level in report["instance_optimization"]] == [4]
+    assert report["similarity_after"] > report["similarity_before"]
 
 
 def test_register_warns_on_stderr(inputs, tiny_model, tmp_path, capsys):

@@ -2,86 +2,193 @@
 
 from __future__ import annotations
 
+import functools
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
+import bilevelmorph as bm
+from bilevelmorph.config import DescentConfig
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import InputError
-from bilevelmorph.losses.energy import Energy
-from bilevelmorph.networks import Deformation, PropagationNetwork
-from bilevelmorph.ops import warp
+from bilevelmorph.networks import PropagationNetwork
+from bilevelmorph.ops import compose, warp
 from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
+from bilevelmorph.registration.quality import LARGE, descent_settings, for_grid
 from bilevelmorph.registration.registrar import Registrar
 
-WEIGHTS = {"similarity": 1.0, "similarity_2": 0.5, "regularity": 0.01}
+pytestmark = pytest.mark.usefixtures("plain_graphs")
+SHORT = DescentConfig(levels=(2, 1), iterations=(12, 8))
 
 
-def smooth(seed, shape=(24, 20)):
-    noise = gaussian_filter(np.random.default_rng(seed).random(shape), 2)
+@functools.cache
+def optimizer_of(settings):
+    """One optimizer for all tests with these settings: tracing takes longer than running."""
+    return InstanceOptimizer(settings)
+
+
+def smooth(seed, shape=(32, 30), sigma=2.0):
+    noise = gaussian_filter(np.random.default_rng(seed).random(shape), sigma)
     return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
 
 
-@pytest.fixture
-def pair():
-    """An image and itself, a voxel and a half away."""
-    fixed = tf.constant(smooth(0)[None, ..., None])
-    return warp(fixed, tf.fill([1, 24, 20, 2], 1.5)), fixed
+def displaced(shape=(32, 30), size=2.0):
+    """A moving image, the fixed image that a known displacement makes of it, and the displacement."""
+    moving = smooth(0, shape)
+    field = 2 * size * (np.stack([smooth(k, shape, 5) for k in range(1, len(shape) + 1)], -1) - 0.5)
+    fixed = warp(tf.constant(moving[None, ..., None]), tf.constant(field[None])).numpy()[0, ..., 0]
+    return moving, fixed, field
 
 
-def still(scales=(4, 2)):
-    velocities = [tf.zeros([1, 24 // s, 20 // s, 2]) for s in scales]
-    return Deformation.of_velocities(velocities, [24, 20])
+def error(found, field):
+    inside = tuple([slice(4, -4)] * (field.ndim - 1))
+    return np.linalg.norm((found - field)[inside], axis=-1).mean()
 
 
-def test_finds_the_shift(pair):
-    energy = Energy("mse", weights=WEIGHTS)
-    deformation, before, after = InstanceOptimizer(energy, 60, 0.05)(still(), *pair)
-    assert float(after) < 0.2 * float(before)
-    inside = deformation.displacement[0, 6:-6, 6:-6].numpy()
-    np.testing.assert_allclose(inside.mean((0, 1)), [-1.5, -1.5], atol=0.2)
+def test_finds_a_displacement_from_coarse_to_fine():
+    moving, fixed, field = displaced()
+    found = optimizer_of(SHORT)(np.zeros_like(field), moving, fixed)
+    assert error(found.displacement, field) < 0.3 * error(0, field)
+    assert [r.level for r in found.levels] == [2, 1]
+    assert all(r.after < r.before for r in found.levels)
 
 
-@pytest.mark.parametrize("rate", [0.05, 50.0])
-def test_never_worse_than_it_began(pair, rate):
-    """Not even with steps that overshoot wildly."""
-    energy = Energy("mse", weights=WEIGHTS)
-    start = still()
-    deformation, before, after = InstanceOptimizer(energy, 5, rate)(start, *pair)
-    assert float(after) <= float(before)
-    again = energy.total(energy.terms(deformation, *pair))
-    np.testing.assert_allclose(again, after, rtol=1e-4)
+def test_never_worse_than_it_began():
+    """Not even with steps that overshoot wildly, nor where the coarse level leads astray."""
+    moving, fixed, field = displaced()
+    optimizer = InstanceOptimizer(DescentConfig(levels=(4, 1), iterations=(5, 5), step=30.0))
+    found = optimizer(field, moving, fixed)
+    last = found.levels[-1]
+    assert last.after <= last.before < 0.02
+    assert error(found.displacement, field) < 0.2 * error(0, field)
 
 
-def test_fields_of_velocities_are_those_of_the_network(pair):
-    network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,), steps=(1, 2))
+def test_symmetric_directions_agree():
+    moving, fixed, field = displaced()
+    optimizer = InstanceOptimizer(SHORT.with_(symmetric=True, step=0.5))
+    there = optimizer(np.zeros_like(field), moving, fixed, inverse=True)
+    back = optimizer(np.zeros_like(field), fixed, moving, inverse=True)
+    np.testing.assert_allclose(there.displacement, back.inverse, atol=1e-4)
+    for found in (there, back):
+        rest = compose(*(tf.constant(x[None]) for x in (found.displacement, found.inverse)))
+        assert np.linalg.norm(rest[0, 3:-3, 3:-3], axis=-1).mean() < 0.05
+    assert error(there.displacement, field) < 0.4 * error(0, field)
+
+
+def test_inverse_of_a_plain_descent():
+    moving, fixed, field = displaced()
+    found = optimizer_of(SHORT)(np.zeros_like(field), moving, fixed, inverse=True)
+    rest = compose(*(tf.constant(x[None]) for x in (found.displacement, found.inverse)))
+    assert np.linalg.norm(rest[0, 3:-3, 3:-3], axis=-1).mean() < 0.05
+
+
+def test_progress_is_told_of_every_iteration():
+    moving, fixed, field = displaced()
+    told = []
+    optimizer = optimizer_of(SHORT)
+    found = optimizer(np.zeros_like(field), moving, fixed, on_iteration=lambda: told.append(1))
+    assert len(told) == sum(r.iterations for r in found.levels) > 0
+    quiet = optimizer(np.zeros_like(field), moving, fixed)
+    np.testing.assert_array_equal(quiet.displacement, found.displacement)
+
+
+def volumes():
+    moving, fixed, _ = displaced()
+    return Volume(moving, np.eye(4)), Volume(fixed, np.eye(4))
+
+
+def untrained(**options):
+    network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,), **options)
     network.build()
-    rng = np.random.default_rng(1)
-    for stage in network.stages:
-        head = stage.matching[0].head
-        head.kernel.assign(rng.normal(size=head.kernel.shape, scale=0.3))
-    deformation = network.deform(*pair)
-    again = Deformation.of_velocities(deformation.velocities, [24, 20])
-    assert np.abs(deformation.displacement).max() > 0.1
-    np.testing.assert_allclose(again.displacement, deformation.displacement, atol=1e-5)
-    assert len(again.displacements) == len(deformation.displacements) == 2
-    for a, b in zip(again.displacements, deformation.displacements, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    return network
 
 
-def test_registrar_refines_by_the_objective_of_the_model():
-    network = PropagationNetwork(2, (4, 2), ((), (4,), (4,)), (4,), (4,))
-    network.build()
-    moving, fixed = (Volume(smooth(0), np.eye(4)), Volume(np.roll(smooth(0), 1, 0), np.eye(4)))
-    with pytest.raises(InputError, match="without an objective"):
-        Registrar(network, instance_steps=3)
-    # What the network alone can be asked about is left out.
-    network.objective = Energy("mse", weights={**WEIGHTS, "feature_kl": 1.0, "dice": 1.0}).get_config()
-    plain = Registrar(network)(moving, fixed).report
-    refined = Registrar(network, instance_steps=40)(moving, fixed).report
-    assert refined["similarity_after"] > plain["similarity_after"] + 0.05
-    assert 0 < refined["seconds_a_step"] * 40 < refined["seconds"]
-    assert "seconds_a_step" not in plain
-    with pytest.raises(InputError, match="instance_steps"):
-        Registrar(network, instance_steps=-1)
+def test_qualities_after_a_model_and_without():
+    pair = volumes()
+    fast = Registrar(untrained(), quality="fast")(*pair)
+    best = Registrar(untrained(), settings=SHORT)(*pair)
+    alone = Registrar(None, settings=SHORT, quality="best")(*pair)
+    assert not fast.levels
+    assert len(best.levels) == len(alone.levels) == 2
+    assert best.report["similarity_after"] > fast.report["similarity_after"] + 0.05
+    assert alone.report["similarity_after"] > fast.report["similarity_after"] + 0.05
+    assert json.loads(json.dumps(best.summary))["instance_optimization"][0]["level"] == 2
+
+
+def test_inverse_and_mask_by_the_registrar():
+    moving, fixed = volumes()
+    mask = Volume(np.ones(fixed.shape, np.int16), fixed.affine, "labels")
+    registrar = Registrar(None, settings=SHORT, quality="best")
+    result = registrar(moving, fixed, mask, inverse=True)
+    np.testing.assert_allclose(result.displacement, registrar(moving, fixed).displacement, atol=1e-5)
+    rest = compose(*(tf.constant(x[None]) for x in (result.displacement, result.inverse)))
+    assert np.linalg.norm(rest[0, 3:-3, 3:-3], axis=-1).mean() < 0.05
+
+
+def test_model_carries_its_settings(tmp_path):
+    network = untrained(descent={"levels": [1], "iterations": [3], "similarity": ["mse"]})
+    network.save(tmp_path / "model.keras")
+    registrar = Registrar(str(tmp_path / "model.keras"))
+    assert registrar.settings.similarity == ("mse",)
+    assert registrar.settings.levels == (1,)
+    assert registrar.settings.step == DescentConfig().step
+    result = registrar(*volumes())
+    assert [r.level for r in result.levels] == [1]
+    assert result.levels[0].iterations <= 3
+
+
+def test_settings_from_a_file(tmp_path):
+    path = tmp_path / "tuned.json"
+    SHORT.save(path)
+    assert descent_settings("fast", path) is None
+    assert descent_settings("best", path) == SHORT
+    assert descent_settings("best", path, (0, 7)).iterations == (0, 7)
+    assert descent_settings("best", path, similarity="mind").similarity == ("mind",)
+    path.write_text(json.dumps({"stepp": 1.0}))
+    with pytest.raises(InputError, match="unknown key stepp"):
+        descent_settings("best", path)
+
+
+def test_balanced_spares_full_resolution_of_large_images():
+    settings = DescentConfig()
+    assert for_grid(settings, "balanced", (LARGE, 2)).levels == (2,)
+    assert for_grid(settings, "balanced", (48, 64, 48)).levels == (2, 1)
+    assert for_grid(settings, "best", (LARGE, 2)).levels == (2, 1)
+    assert for_grid(DescentConfig(levels=(1,), iterations=(9,)), "balanced", (LARGE, 2)).levels == (1,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"instance_steps": -1}, "instance_steps"),
+        ({"instance_steps": (1, 2, 3)}, "instance_steps: got 3 numbers, expected 1, or 2"),
+        ({"instance_steps": ()}, "instance_steps"),
+        ({"quality": "good"}, "quality"),
+        ({"quality": "best", "similarity": "nnc"}, "similarity: got 'nnc'"),
+    ],
+)
+def test_refuses(options, message):
+    with pytest.raises(InputError, match=message):
+        bm.register(*((v.data, v.affine) for v in volumes()), None, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"levels": ()},
+        {"levels": (1, 2)},
+        {"levels": (2, 1), "iterations": (3,)},
+        {"iterations": (3, -1)},
+        {"step": 0.0},
+        {"warp_sigma": -1.0},
+        {"similarity": ()},
+        {"similarity_weights": (1.0, 1.0)},
+        {"similarity_weights": (0.0,)},
+    ],
+)
+def test_settings_that_make_no_sense(options):
+    with pytest.raises(InputError, match=next(reversed(options))):
+        DescentConfig(**options)

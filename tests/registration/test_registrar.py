@@ -74,9 +74,9 @@ FIXED = {
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory):
-    """An untrained model in a file: it moves nothing to speak of."""
+    """An untrained model in a file: it moves nothing to speak of, and is not optimised further."""
     keras.utils.set_random_seed(0)
-    network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), ())
+    network = PropagationNetwork(3, (4, 2), ((), (4,), (4,)), (4,), (), descent={"iterations": (0, 0)})
     network.build()
     path = tmp_path_factory.mktemp("model") / "still.keras"
     network.save(path)
