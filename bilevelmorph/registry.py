@@ -160,6 +160,7 @@ METHODS = Registry(
         "one-step": f"{_BILEVEL}.one_step_unroll:OneStepUnroll",
         "finite-difference": f"{_BILEVEL}.finite_difference_unroll:FiniteDifferenceUnroll",
         "truncated": f"{_BILEVEL}.truncated_unroll:TruncatedUnroll",
+        "forward": f"{_BILEVEL}.forward_mode:ForwardMode",
         "neumann": f"{_BILEVEL}.neumann:Neumann",
         "conjugate-gradient": f"{_BILEVEL}.conjugate_gradient:ConjugateGradient",
         "gradient-alignment": f"{_BILEVEL}.gradient_alignment:GradientAlignment",

@@ -4,6 +4,7 @@ from bilevelmorph.bilevel.adam import Adam
 from bilevelmorph.bilevel.conjugate_gradient import ConjugateGradient
 from bilevelmorph.bilevel.finite_difference_unroll import FiniteDifferenceUnroll
 from bilevelmorph.bilevel.first_order import FirstOrder
+from bilevelmorph.bilevel.forward_mode import ForwardMode
 from bilevelmorph.bilevel.gradient_alignment import GradientAlignment
 from bilevelmorph.bilevel.gradient_descent import GradientDescent
 from bilevelmorph.bilevel.hypergradient import Hypergradient
@@ -20,6 +21,7 @@ __all__ = [
     "ConjugateGradient",
     "FiniteDifferenceUnroll",
     "FirstOrder",
+    "ForwardMode",
     "GradientAlignment",
     "GradientDescent",
     "Hypergradient",

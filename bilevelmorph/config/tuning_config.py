@@ -17,7 +17,7 @@ class TuningConfig:
 
     hypergradient: str = "gradient-alignment"
     """Method that differentiates training with respect to the loss weights: first-order, one-step,
-    finite-difference, truncated, neumann, conjugate-gradient, gradient-alignment, or your own
+    finite-difference, truncated, forward, neumann, conjugate-gradient, gradient-alignment, or your own
     as package.module:Name."""
     outer_lr: float = 0.02
     """Learning rate of the logarithms of the loss weights."""

@@ -89,6 +89,26 @@ def test_truncated_is_the_derivative_of_the_steps(inner, steps):
 
 
 @every_inner
+@pytest.mark.parametrize("steps", [1, 6])
+def test_forward_and_reverse_agree(inner, steps):
+    problem = curved(inner())
+    for _ in range(3):
+        problem.inner_step()
+    before = problem.values()
+    found = bilevel.ForwardMode(steps)(problem)
+    close(found, bilevel.TruncatedUnroll(steps)(problem).gradients, 1e-9)
+    for value, kept in zip(problem.values(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
+
+
+def test_forward_steps_of_ridge_approach_the_optimum():
+    ridge = Ridge(1)
+    rate = 1 / np.linalg.eigvalsh(ridge.curvature).max()
+    problem = ridge.problem(GradientDescent(rate), np.zeros((4, 1)))
+    close(bilevel.ForwardMode(300)(problem), [ridge.hypergradient()], 1e-6)
+
+
+@every_inner
 def test_one_step_is_truncated_at_one(inner):
     problem = curved(inner())
     for _ in range(3):
