@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail, positive
 from bilevelmorph.losses.base import ImageLoss
-from bilevelmorph.ops.local_correlation import correlation_with
+from bilevelmorph.ops.local_correlation import correlation_and_derivatives, correlation_with
 
 
 def mean_correlation(
     fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, mask: tf.Tensor | None = None, eps: float = 1e-4
 ) -> tf.Tensor:
-    """Mean squared local correlation, whose gradient is the closed form of `correlation_with`.
+    """Mean squared local correlation, whose gradient is the closed form of `correlation_and_derivatives`.
 
     Args:
         fixed, moved: ``[B, *S, C]``, values of order one.
@@ -32,14 +32,13 @@ def mean_correlation(
 
     @tf.custom_gradient
     def correlation(fixed: tf.Tensor, moved: tf.Tensor) -> Any:
+        value, by_fixed, by_moved = correlation_and_derivatives(fixed, moved, width, mask, eps)
+
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Computed here, so that it can be differentiated again.
             scale = tf.reshape(upstream, [-1] + [1] * (fixed.shape.rank - 1))
-            by_fixed = correlation_with(moved, width, mask, eps)(fixed)[1]
-            by_moved = correlation_with(fixed, width, mask, eps)(moved)[1]
             return scale * by_fixed, scale * by_moved
 
-        return correlation_with(fixed, width, mask, eps)(moved)[0], gradient
+        return value, gradient
 
     return correlation(fixed, moved)
 

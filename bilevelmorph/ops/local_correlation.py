@@ -63,6 +63,49 @@ def correlation_with(
     return correlation
 
 
+def correlation_and_derivatives(
+    fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, mask: tf.Tensor | None = None, eps: float = 1e-4
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The mean squared local correlation, and its derivatives with respect to both images.
+
+    Args:
+        fixed, moved, width, mask, eps: See `correlation_with`.
+
+    Returns:
+        The mean correlation of each sample, ``[B]``, and the derivatives of this mean with
+        respect to the fixed and to the moved image, ``[B, *S, C]``.
+
+    >>> x = tf.random.stateless_normal([1, 9, 9, 1], [0, 1])
+    >>> value, by_fixed, by_moved = correlation_and_derivatives(x, -x, 3)
+    >>> round(float(value[0]), 3), by_fixed.shape.as_list()
+    (1.0, [1, 9, 9, 1])
+    """
+    f, m = fixed - _mean(fixed), moved - _mean(moved)
+    count, total = window_size(fixed, width), _total_weight(fixed, mask)
+    sums = window_sum(tf.concat([f, m, f * f, m * m, f * m], -1), width)
+    value, parts = _symmetric(sums, count, mask, eps)
+    across, by_moved, moved_rest, by_fixed, fixed_rest = tf.split(window_sum(parts, width), 5, -1)
+    scale = tf.reshape(2 / total, [-1] + [1] * (fixed.shape.rank - 1))
+    of_fixed = scale * (across * m - by_fixed * f - fixed_rest)
+    return value / total, of_fixed, scale * (across * f - by_moved * m - moved_rest)
+
+
+@xla_jit
+def _symmetric(sums: tf.Tensor, count: tf.Tensor, mask: Any, eps: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Like `_correlation`, with the coefficients for both images."""
+    f, m, ff, mm, fm = tf.split(sums / count, 5, -1)
+    of_fixed, of_moved = tf.maximum(ff - f * f, 0), tf.maximum(mm - m * m, 0)
+    cross = fm - f * m
+    across = cross / (of_fixed * of_moved + eps * eps)
+    square = tf.square(across)
+    by_moved, by_fixed = square * of_fixed, square * of_moved
+    value, weight = cross * across, 1 / count
+    if mask is not None:
+        value, weight = value * mask, mask / count
+    parts = [across, by_moved, across * f - by_moved * m, by_fixed, across * m - by_fixed * f]
+    return tf.reduce_sum(value, list(range(1, value.shape.rank))), tf.concat([p * weight for p in parts], -1)
+
+
 def _mean(image: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(image, list(range(1, image.shape.rank - 1)), keepdims=True)
 

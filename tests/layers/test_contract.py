@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from bilevelmorph import layers
 from bilevelmorph.config import DescentConfig
+from bilevelmorph.devices import using_xla
 
 
 class Case(NamedTuple):
@@ -155,6 +156,14 @@ def policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(autouse=True)
+def _plain_descents(request) -> Iterator[None]:
+    """The many small functions of a descent take XLA longer to compile than all the rest together."""
+    plain = "descent" in request.node.name
+    with using_xla("off" if plain else "auto"):
+        yield
 
 
 def assert_same(out: Any, expected: Any, tolerance: float = 1e-6) -> None:
