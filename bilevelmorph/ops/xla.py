@@ -25,7 +25,10 @@ def xla_jit(function: F) -> F:
     # One graph per signature: TensorFlow would relax a shared one to unknown shapes and even ranks.
     @functools.lru_cache(maxsize=512)
     def compiled(signature: Any) -> Any:
-        return tf.function(function, jit_compile=True, autograph=False)
+        graph = tf.function(function, jit_compile=True, autograph=False)
+        # A graph per signature is meant; TensorFlow would warn of frequent retracing.
+        graph._omit_frequent_tracing_warning = True
+        return graph
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

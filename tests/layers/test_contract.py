@@ -134,7 +134,7 @@ CASES = {
     ),
     "descent-symmetric": Case(
         "Descent",
-        {"settings": descent(symmetric=True, similarity=("mse", "ncc"), similarity_weights=(1.0, 0.5))},
+        {"settings": descent(levels=(1,), iterations=(1,), symmetric=True)},
         lambda s: [(*s, 1), (*s, 1), (*s, 2)],
     ),
     "regularization": Case(

@@ -61,7 +61,7 @@ def test_in_millimetres_on_the_fixed_grid():
     for spacing in (1.0, 2.0):
         affine = np.diag([spacing, spacing, 1.0, 1.0])
         pair = [Volume(image(seed), affine) for seed in (0, 1)]
-        maps.append(Registrar(network, mc_samples=3)(*pair).uncertainty)
+        maps.append(Registrar(network, quality="fast", mc_samples=3)(*pair).uncertainty)
     np.testing.assert_allclose(maps[1].data, 2 * maps[0].data, rtol=1e-5)
     np.testing.assert_array_equal(maps[1].affine, np.diag([2.0, 2.0, 1.0, 1.0]))
     assert maps[0].shape == (24, 20)
@@ -91,7 +91,15 @@ def test_register_writes_the_map(tmp_path, capsys):
     probabilistic(3).save(tmp_path / "model.keras")
     for seed, name in enumerate(("moving", "fixed")):
         save_volume(tmp_path / f"{name}.nii.gz", Volume(image(seed, (12, 14, 16)), np.diag([2.0, 2, 3, 1])))
-    common = ["register", "--model", tmp_path / "model.keras", "--moving", tmp_path / "moving.nii.gz"]
+    common = [
+        "register",
+        "--quality",
+        "fast",
+        "--model",
+        tmp_path / "model.keras",
+        "--moving",
+        tmp_path / "moving.nii.gz",
+    ]
     common += ["--fixed", tmp_path / "fixed.nii.gz", "--moved", tmp_path / "moved.nii.gz", "--gpu", "-1"]
     assert main([str(x) for x in [*common, "--mc-samples", 3]]) == 0
     found = nib.load(tmp_path / "moved_uncertainty.nii.gz")
