@@ -99,10 +99,16 @@ def _symmetric(sums: tf.Tensor, count: tf.Tensor, mask: Any, eps: float) -> tupl
     across = cross / (of_fixed * of_moved + eps * eps)
     square = tf.square(across)
     by_moved, by_fixed = square * of_fixed, square * of_moved
-    value, weight = cross * across, 1 / count
-    if mask is not None:
-        value, weight = value * mask, mask / count
     parts = [across, by_moved, across * f - by_moved * m, by_fixed, across * m - by_fixed * f]
+    return _weighted(cross * across, parts, count, mask)
+
+
+def _weighted(
+    value: tf.Tensor, parts: list[tf.Tensor], count: tf.Tensor, mask: Any
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sum of the values of each sample, and the coefficients, both under the mask."""
+    weight = 1 / count if mask is None else mask / count
+    value = value if mask is None else value * mask
     return tf.reduce_sum(value, list(range(1, value.shape.rank))), tf.concat([p * weight for p in parts], -1)
 
 
@@ -134,12 +140,7 @@ def _correlation(
     cross = fm - mean * m
     by_fixed = cross / (variance * tf.maximum(mm - m * m, 0) + eps * eps)
     by_moved = tf.square(by_fixed) * variance
-    value = cross * by_fixed
-    weight = 1 / count
-    if mask is not None:
-        value, weight = value * mask, mask / count
-    parts = [by_fixed, by_moved, by_fixed * mean - by_moved * m]
-    return tf.reduce_sum(value, list(range(1, value.shape.rank))), tf.concat([p * weight for p in parts], -1)
+    return _weighted(cross * by_fixed, [by_fixed, by_moved, by_fixed * mean - by_moved * m], count, mask)
 
 
 @xla_jit
