@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from bilevelmorph.errors import fail
 from bilevelmorph.ops.warping import warp, warp_derivative
 
 # From a moved image to the loss of each sample, ``[B]``, and its derivative, like the image.
@@ -19,7 +21,8 @@ class PairObjective:
     Args:
         fixed, moving: ``[B, *S, C]``.
         similarities: Pairs of a loss and its weight. A loss is a function of ``(fixed, moved)``
-            that returns a scalar; `bilevelmorph.losses.ImageLoss` adds closed forms.
+            that returns a scalar, and of ``sample_weight`` if there is a mask;
+            `bilevelmorph.losses.ImageLoss` adds closed forms.
         mask: None, or ``[B, *S, 1]``: weight of every voxel of the fixed grid.
         regularity: None, or a pair of a regulariser of the displacement and its weight.
         symmetric: Both images move. The displacements of the moving image are then followed,
@@ -119,6 +122,9 @@ def slope_of(loss: Any, fixed: tf.Tensor, mask: tf.Tensor | None) -> Slope:
         return closed(fixed, mask)
     if mask is None:
         return lambda moved: by_tape(lambda m, f: loss(f, m), moved, fixed)
+    if "sample_weight" not in inspect.signature(loss).parameters:
+        came, fix = "one with a loss that takes no sample_weight", "give the loss this argument, a mask"
+        raise fail("mask", came, "no mask", fix)
     return lambda moved: by_tape(
         lambda m, f: loss(f[..., 1:], m, sample_weight=f[..., :1]), moved, tf.concat([mask, fixed], -1)
     )

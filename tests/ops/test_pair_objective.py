@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
+from bilevelmorph.errors import InputError
 from bilevelmorph.losses import MIND, MSE, NMI, LocalNCC
 from bilevelmorph.losses.regularity import diffusion
 from bilevelmorph.ops import PairObjective, warp
@@ -47,6 +48,14 @@ def test_gradient_of_a_tape(rng, pair, loss, masked):
     values, slope = by_tape(loss, *pair, displacement, mask)
     np.testing.assert_allclose(terms[:, 0], 2 * values, rtol=1e-9)
     np.testing.assert_allclose(gradient, 2 * slope, atol=1e-10)
+
+
+def test_mask_for_a_loss_that_takes_none_is_refused(pair):
+    def plain(fixed, moved):
+        return tf.reduce_mean(tf.abs(fixed - moved))
+
+    with pytest.raises(InputError, match="takes no sample_weight"):
+        PairObjective(*pair, [(plain, 1.0)], tf.ones(SHAPE))
 
 
 def test_descriptors_are_warped(rng, pair):
