@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from bilevelmorph.config.codec import to_dict
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.datasets.pairs import Pair
 from bilevelmorph.devices import xla_request
 from bilevelmorph.errors import InputError, argument, fail, positive
@@ -81,6 +83,9 @@ def register_batch(
     """
     model = settings["model"]
     settings = {**settings, "model": None if model is None else find_model(model), "xla": xla_request()}
+    if isinstance(settings.get("settings"), (str, Path)):
+        # The contents, which workers then need not read and which must not change before the last pair.
+        settings["settings"] = to_dict(DescentConfig.load(settings["settings"]))
     folder = Path(folder).absolute()
     _check_settings(settings, folder)
     jobs = _jobs(pairs, folder)
@@ -123,12 +128,15 @@ def _check_settings(settings: dict[str, Any], folder: Path) -> None:
 
 
 def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that results depend on, by their current names.
+    """The settings that results depend on, by their current names, as they are read from JSON.
 
-    Unset ones are left out, so that batches of earlier versions, which lack some, resume.
+    Unset ones are left out, and one number of iterations stands for a list of one, so that
+    batches of earlier versions resume.
     """
     given = {RENAMED.get(k, k): v for k, v in settings.items() if v is not None}
-    return {k: v for k, v in given.items() if k not in ("gpu", "xla", "threads")}
+    kept = json.loads(json.dumps({k: v for k, v in given.items() if k not in ("gpu", "xla", "threads")}))
+    steps = kept.get("instance_steps")
+    return kept | ({"instance_steps": steps[0]} if isinstance(steps, list) and len(steps) == 1 else {})
 
 
 def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
@@ -289,6 +297,8 @@ def _registrar(settings: str) -> Any:
 
     names = ("affine", "init", "quality", "instance_steps", "similarity", "settings", "mc_samples")
     chosen = {name: values[name] for name in names if name in values}
+    if isinstance(chosen.get("settings"), dict):
+        chosen["settings"] = DescentConfig.of(**chosen["settings"])
     alone = values["model"] is None
     return Registrar(
         values["model"], deformable=not alone, compiled=True, xla=values.get("xla", "auto"), **chosen

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from bilevelmorph.cli.main import main
+from bilevelmorph.config import DescentConfig
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.io.volumes import load_volume, save_volume
@@ -128,6 +129,25 @@ def test_a_cohort_goes_on_and_its_failures_are_listed(scans, model, tmp_path, ca
     assert "5 of 5 pairs registered, 5 of them before" in capsys.readouterr().out
     assert main(["register", *flags, "--affine", "rigid"]) == 2
     assert "results of other settings" in capsys.readouterr().err
+
+
+def test_a_batch_with_iterations_resumes(scans, model, tmp_path, capsys):
+    """Under the same settings, by their contents; also where version 0.1 wrote its single number."""
+    listed, out = cohort(scans, tmp_path / "list.csv", 2), tmp_path / "out"
+    DescentConfig(similarity=("mse",)).save(tmp_path / "mine.json")
+    flags = ["--pairs", listed, "--out", str(out), "--model", model, "--workers", "1", "--quiet"]
+    mine = ["--settings", str(tmp_path / "mine.json"), "--instance-steps", "1", "2"]
+    for done in (0, 2):
+        assert main(["register", *flags, *mine]) == 0
+        found = capsys.readouterr().out
+        assert (f", {done} of them before" in found) is bool(done)
+    DescentConfig(similarity=("ncc",)).save(tmp_path / "mine.json")
+    assert main(["register", *flags, *mine]) == 2
+    assert "results of other settings" in capsys.readouterr().err
+    former = json.loads((out / "settings.json").read_text(encoding="utf-8"))
+    former |= {"instance_steps": 0, "settings": None}
+    (out / "settings.json").write_text(json.dumps(former), encoding="utf-8")
+    assert main(["register", *flags, "--instance-steps", "0"]) == 0
 
 
 def test_bids(scans, model, tmp_path, capsys):
