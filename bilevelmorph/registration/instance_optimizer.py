@@ -39,6 +39,7 @@ class InstanceOptimizer:
         self.settings = settings or DescentConfig()
         self.layer, self.xla = Descent(self.settings), xla
         self._levels: dict[Any, Callable[..., Any]] = {}
+        self._listener: Callable[[], None] | None = None
 
     def __call__(
         self,
@@ -63,6 +64,7 @@ class InstanceOptimizer:
         """
         images = [tf.constant(x[None, ..., None], tf.float32) for x in (fixed, moving)]
         weights = [] if mask is None else [tf.constant(mask[None, ..., None], tf.float32)]
+        self._listener = on_iteration
         with using_xla(self.xla):
             field = start = self.layer.begin(tf.constant(displacement[None], tf.float32))
             reports = []
@@ -71,7 +73,7 @@ class InstanceOptimizer:
                     continue
                 began = time.perf_counter()
                 inputs = [*images, field, start, *weights]
-                state = self._level(index, on_iteration, inputs)(*inputs)
+                state = self._level(index, inputs)(*inputs)
                 field = state.best
                 broken = int(state.broken[0])
                 reports.append(
@@ -91,12 +93,17 @@ class InstanceOptimizer:
             forward.numpy()[0], reports, back.numpy()[0] if inverse and back is not None else None
         )
 
-    def _level(self, index: int, on_iteration: Callable[[], None] | None, inputs: list[tf.Tensor]) -> Any:
-        """The graph of a level for inputs of these shapes, with the caller's progress inside."""
+    def _told(self) -> None:
+        """Tell the present caller of an iteration; graphs outlive the progress bars of single pairs."""
+        if self._listener is not None:
+            self._listener()
+
+    def _level(self, index: int, inputs: list[tf.Tensor]) -> Any:
+        """The graph of a level for inputs of these shapes."""
         # XLA cannot call back from a program that it compiles as a whole.
-        shown = None if xla_mode() == "step" else on_iteration
+        shown = None if xla_mode() == "step" or self._listener is None else self._told
         specs = [tf.TensorSpec(x.shape, x.dtype) for x in inputs]
-        key = (index, xla_mode(), shown, *specs)
+        key = (index, xla_mode(), shown is None, *specs)
         if key not in self._levels:
 
             def level(fixed: tf.Tensor, moving: tf.Tensor, field: tf.Tensor, *others: tf.Tensor) -> Any:

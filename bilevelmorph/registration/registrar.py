@@ -117,7 +117,9 @@ class Registrar:
         from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
 
         settings = for_grid(self.settings, self.quality, shape)
-        return self._optimizers.setdefault(settings, InstanceOptimizer(settings, self.xla))
+        if settings not in self._optimizers:
+            self._optimizers[settings] = InstanceOptimizer(settings, self.xla)
+        return self._optimizers[settings]
 
     def iterations(self, shape: Sequence[int]) -> int:
         """The largest number of iterations of instance optimisation for fixed images of a size.

@@ -91,6 +91,11 @@ def test_progress_is_told_of_every_iteration():
     optimizer = optimizer_of(SHORT)
     found = optimizer(np.zeros_like(field), moving, fixed, on_iteration=lambda: told.append(1))
     assert len(told) == sum(r.iterations for r in found.levels) > 0
+    optimizer(np.zeros_like(field), moving, fixed, on_iteration=lambda: told.append(2))
+    assert told.count(1) == told.count(2) == len(told) / 2  # each caller hears of its own pair
+    graphs = len(optimizer._levels)
+    optimizer(np.zeros_like(field), moving, fixed, on_iteration=lambda: None)
+    assert len(optimizer._levels) == graphs
     quiet = optimizer(np.zeros_like(field), moving, fixed)
     np.testing.assert_array_equal(quiet.displacement, found.displacement)
 
