@@ -1,6 +1,7 @@
 """Bilevel optimisation of any losses that TensorFlow can differentiate, independent of images."""
 
 from bilevelmorph.bilevel.adam import Adam
+from bilevelmorph.bilevel.chain import Chain, Stage
 from bilevelmorph.bilevel.conjugate_gradient import ConjugateGradient
 from bilevelmorph.bilevel.finite_difference_unroll import FiniteDifferenceUnroll
 from bilevelmorph.bilevel.first_order import FirstOrder
@@ -18,6 +19,7 @@ from bilevelmorph.bilevel.truncated_unroll import TruncatedUnroll
 __all__ = [
     "Adam",
     "BilevelProblem",
+    "Chain",
     "ConjugateGradient",
     "FiniteDifferenceUnroll",
     "FirstOrder",
@@ -29,5 +31,6 @@ __all__ = [
     "InnerOptimizer",
     "Neumann",
     "OneStepUnroll",
+    "Stage",
     "TruncatedUnroll",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from bilevelmorph.bilevel.hypergradient import Hypergradient
-from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod, added, finished, inner_product
+from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod, added, finished, pulled_back
 from bilevelmorph.bilevel.problem import BilevelProblem, Tensors
 from bilevelmorph.errors import positive
 
@@ -53,11 +53,12 @@ class TruncatedUnroll(HypergradientMethod):
     ) -> tuple[Tensors, Tensors, Tensors]:
         """Gradients with respect to the inputs of a step, from those with respect to its outputs."""
         state = [tf.identity(s) for s in state]
-        sources = [list(problem.inner_variables), state, list(problem.outer_variables)]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(sources)
-            new, new_state = problem.optimizer.update(problem.values(), problem.inner_gradient(), state)
-            along = inner_product(new, to_values)
-            if state:
-                along += inner_product(new_state, to_state)
-        return tape.gradient(along, sources, unconnected_gradients="zero")
+
+        def step() -> Tensors:
+            new, newer = problem.optimizer.update(problem.values(), problem.inner_gradient(), state)
+            return [*new, *newer]
+
+        parts = list(problem.inner_variables), state, list(problem.outer_variables)
+        _, back = pulled_back(step, [x for part in parts for x in part], [*to_values, *to_state])
+        first, second = len(parts[0]), len(parts[0]) + len(state)
+        return back[:first], back[first:second], back[second:]

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a network on your scans",
     "template": "build an unbiased template from your scans",
     "search": "search for a network for your scans, within a time budget",
+    "tune": "tune instance optimisation to your scans, within a time budget",
     "fetch": "download a public data set",
     "evaluate": "score a model on pairs with label maps",
     "export": "export a model for other runtimes",

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from bilevelmorph.errors import fail, positive
+
 Searcher = Literal["gradient", "tuner-random", "tuner-bayesian", "tuner-hyperband"]
 SEARCHERS: tuple[str, ...] = get_args(Searcher)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(budget: str) -> float:
+    """The seconds of a text such as 45m, 2h or 1.5d.
+
+    Raises:
+        InputError: The text is not a time.
+
+    >>> seconds_of("90m"), seconds_of("20")
+    (5400.0, 20.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", budget.strip().lower())
+    if not found:
+        raise fail("budget", repr(budget), "a time such as 45m, 2h or 1.5d")
+    return float(positive("budget", float(found[1]))) * _UNITS[found[2] or "s"]
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ class DescentConfig(Table):
     """Similarities: ncc, mse, mind, nmi, or your own as package.module:Name; several are added."""
     similarity_weights: tuple[float, ...] = (1.0,)
     """Weight of each similarity."""
-    window: int = 5
-    """Window width of ncc, in voxels of the level."""
+    window: float = 5
+    """Window width of ncc, in voxels of the level; between odd numbers, outermost voxels count in part."""
     regularity: str = "diffusion"
     """Regulariser of the displacement: diffusion, bending, or your own as package.module:name."""
     regularity_weight: float = 0.0
@@ -57,7 +57,9 @@ class DescentConfig(Table):
         for count in self.iterations:
             positive("iterations", count, zero=True, whole=True)
         for name in ("step", "window", "patience"):
-            positive(name, getattr(self, name), whole=name != "step")
+            positive(name, getattr(self, name), whole=name == "patience")
+        if self.window < 1:
+            raise fail("window", self.window, "at least 1 voxel")
         for name in ("update_sigma", "warp_sigma", "regularity_weight", "tolerance"):
             positive(name, getattr(self, name), zero=True)
         if not self.similarity:

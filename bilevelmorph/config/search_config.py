@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -10,7 +9,7 @@ from typing import Literal, Self
 from bilevelmorph.config.architecture_config import ArchitectureConfig
 from bilevelmorph.config.augmentation_config import AugmentationConfig
 from bilevelmorph.config.bilevel_config import BilevelConfig
-from bilevelmorph.config.budget_config import BudgetConfig
+from bilevelmorph.config.budget_config import BudgetConfig, seconds_of
 from bilevelmorph.config.codec import Table, from_dict, read_table
 from bilevelmorph.config.device_config import DeviceConfig
 from bilevelmorph.config.flags import leaves
@@ -26,11 +25,9 @@ from bilevelmorph.config.space_config import SpaceConfig
 from bilevelmorph.config.training_config import TrainingConfig
 from bilevelmorph.config.tuning_config import TuningConfig
 from bilevelmorph.config.validation_config import ValidationConfig
-from bilevelmorph.errors import fail, positive
 
 # Alternative to the hypergradient methods: a supernet that is conditioned on the loss weights.
 RESPONSE = "response"
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,7 @@ class SearchConfig(Table):
         Raises:
             InputError: The budget is not a time.
         """
-        given = self.budget.budget
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", given.strip().lower())
-        if not found:
-            raise fail("budget", repr(given), "a time such as 45m, 2h or 1.5d")
-        return float(positive("budget", float(found[1]))) * UNITS[found[2] or "s"]
+        return seconds_of(self.budget.budget)
 
     def training(
         self,

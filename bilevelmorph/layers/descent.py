@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -17,6 +17,9 @@ from bilevelmorph.ops.pair_objective import PairObjective
 from bilevelmorph.ops.resizing import resize_field, shrink
 from bilevelmorph.ops.warping import compose
 from bilevelmorph.registry import LOSSES, REGULARIZERS
+
+# Voxels on each side of kernels whose widths are tensors: smoothing of update and warp, window.
+RADII = 6, 3, 4
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -50,17 +53,41 @@ class Descent(keras.layers.Layer):
         if not isinstance(settings, DescentConfig):
             settings = DescentConfig.of(**(settings or {}))
         self.settings = settings
-        losses = [
-            LOSSES.make(name, argument="similarity", width=settings.window) for name in settings.similarity
-        ]
-        self.similarities = list(zip(losses, settings.similarity_weights, strict=True))
-        weight = settings.regularity_weight
-        self.regularity = (REGULARIZERS.make(settings.regularity), weight) if weight else None
+        self.similarities = self._make_losses({"width": settings.window})
+        self.regularizer = REGULARIZERS.make(settings.regularity) if settings.regularity_weight else None
+
+    def _make_losses(self, options: dict[str, Any]) -> list[Any]:
+        return [LOSSES.make(name, argument="similarity", **options) for name in self.settings.similarity]
 
     @property
     def terms(self) -> list[str]:
         """Names of the terms of the objective."""
-        return [*self.settings.similarity, *([self.settings.regularity] if self.regularity else [])]
+        return [*self.settings.similarity, *([self.settings.regularity] if self.regularizer else [])]
+
+    def objective(
+        self,
+        fixed: tf.Tensor,
+        moving: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> PairObjective:
+        """The objective of a pair at its resolution.
+
+        Args:
+            fixed, moving: ``[B, *S, C]``.
+            mask: None, or ``[B, *S, 1]``.
+            numbers: See `run_level`.
+        """
+        options, numbers = self.settings, numbers or {}
+        losses = self.similarities
+        if "window" in numbers:
+            losses = self._make_losses({"width": numbers["window"], "radius": RADII[2]})
+        weights = numbers.get("similarity_weights", options.similarity_weights)
+        regularity = None
+        if self.regularizer is not None:
+            regularity = self.regularizer, numbers.get("regularity_weight", options.regularity_weight)
+        similarities = list(zip(losses, weights, strict=True))
+        return PairObjective(fixed, moving, similarities, mask, regularity, options.symmetric)
 
     def call(self, inputs: Any) -> tf.Tensor:
         fixed, moving, displacement, *mask = (tf.cast(x, tf.float32) for x in inputs)
@@ -92,6 +119,7 @@ class Descent(keras.layers.Layer):
         start: tf.Tensor,
         mask: tf.Tensor | None = None,
         on_iteration: Callable[[], None] | None = None,
+        numbers: Mapping[str, Any] | None = None,
     ) -> DescentState:
         """Optimise at one level, from the result of the level before or, where that is better, the start.
 
@@ -102,6 +130,8 @@ class Descent(keras.layers.Layer):
             start: Field from `begin`, at any resolution.
             mask: None, or ``[B, *S, 1]``.
             on_iteration: See `descend`.
+            numbers: Scalar tensors in place of numbers of the settings, by name, when they are tuned; for
+                `iterations` that of this level.
 
         Returns:
             `DescentState` at the resolution of the level; its best field has no folds.
@@ -110,23 +140,23 @@ class Descent(keras.layers.Layer):
         factor = options.levels[level]
         small_fixed, small_moving = shrink(fixed, factor), shrink(moving, factor)
         small_mask = None if mask is None else shrink(mask, factor)
-        objective = PairObjective(
-            small_fixed, small_moving, self.similarities, small_mask, self.regularity, options.symmetric
-        )
+        objective = self.objective(small_fixed, small_moving, small_mask, numbers)
         here, first = (resize_field(x, spatial_shape(small_fixed)) for x in (field, start))
         if field is not start:
             values = [tf.reduce_sum(objective(x)[0], -1) for x in (first, here)]
             here = chosen(values[0] < values[1], first, here)
+        given = {"iterations": options.iterations[level], **(numbers or {})}
         state = descend(
             here,
             objective,
-            options.iterations[level],
-            options.step,
-            options.update_sigma,
-            options.warp_sigma,
+            given["iterations"],
+            given.get("step", options.step),
+            given.get("update_sigma", options.update_sigma),
+            given.get("warp_sigma", options.warp_sigma),
             options.tolerance,
             options.patience,
-            on_iteration=on_iteration,
+            RADII[:2] if numbers else (None, None),
+            on_iteration,
         )
         return state._replace(best=unfold(state.best))
 

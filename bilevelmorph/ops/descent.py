@@ -133,12 +133,14 @@ def updated(
     update_sigma: Any,
     warp_sigma: Any,
     radii: tuple[int | None, int | None] = (None, None),
+    scale: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """The displacement after one iteration of `descend`.
 
     Args:
         displacement, gradient: ``[B, *S, N]``.
         step, update_sigma, warp_sigma, radii: See `descend`.
+        scale: Length of the smoothed gradient at which the move is `step`; its largest by default.
 
     Returns:
         ``[B, *S, N]``.
@@ -146,16 +148,27 @@ def updated(
     >>> updated(tf.zeros([1, 5, 1]), tf.fill([1, 5, 1], 7.0), 0.5, 1.0, 0.0)[0, :, 0].numpy().tolist()
     [-0.5, -0.5, -0.5, -0.5, -0.5]
     """
-    move = _rescaled(gaussian_smooth(gradient, update_sigma, radii[0]), tf.cast(step, gradient.dtype))
+    smooth = gaussian_smooth(gradient, update_sigma, radii[0])
+    scale = largest(smooth) if scale is None else scale
+    move = _rescaled(smooth, tf.cast(step, gradient.dtype) / scale)
     return gaussian_smooth(compose(displacement, move), warp_sigma, radii[1])
 
 
 @xla_jit
-def _rescaled(gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """The step against the gradient whose largest move in each sample is `step`."""
-    axes = list(range(1, gradient.shape.rank - 1))
-    square = tf.reduce_max(tf.reduce_sum(tf.square(gradient), -1), axes, keepdims=True)[..., None]
-    return gradient * (-step * tf.math.rsqrt(tf.maximum(square, 1e-36)))
+def largest(field: tf.Tensor) -> tf.Tensor:
+    """Largest length of the vectors of each sample of ``[B, *S, N]``, ``[B, 1, ..., 1]``.
+
+    >>> largest(tf.constant([[[0.0, 1.0], [3.0, 4.0]]])).numpy().tolist()
+    [[[5.0]]]
+    """
+    axes = list(range(1, field.shape.rank - 1))
+    square = tf.reduce_max(tf.reduce_sum(tf.square(field), -1), axes, keepdims=True)[..., None]
+    return tf.sqrt(tf.maximum(square, 1e-36))
+
+
+@xla_jit
+def _rescaled(gradient: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    return -factor * gradient
 
 
 def _judged(

@@ -21,7 +21,11 @@ class _Fixed(NamedTuple):
 
 
 def correlation_with(
-    fixed: tf.Tensor, width: int = 9, mask: tf.Tensor | None = None, eps: float = 1e-4
+    fixed: tf.Tensor,
+    width: Any = 9,
+    mask: tf.Tensor | None = None,
+    eps: float = 1e-4,
+    radius: int | None = None,
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Prepare the mean squared local correlation of one image with others.
 
@@ -30,7 +34,7 @@ def correlation_with(
 
     Args:
         fixed: ``[B, *S, C]``, values of order one.
-        width: Odd window width in voxels.
+        width, radius: Window width in voxels, see `window_sum`.
         mask: None, or ``[B, *S, 1]``, non-negative: weight of the window at each voxel.
         eps: Variance below which a window counts as flat.
 
@@ -47,29 +51,34 @@ def correlation_with(
     (1.0, [1, 9, 9, 1])
     """
     image = fixed - _mean(fixed)
-    count = window_size(fixed, width)
-    mean = window_sum(image, width) / count
-    variance = tf.maximum(window_sum(tf.square(image), width) / count - tf.square(mean), 0)
+    count = window_size(fixed, width, radius)
+    mean = window_sum(image, width, radius) / count
+    variance = tf.maximum(window_sum(tf.square(image), width, radius) / count - tf.square(mean), 0)
     of_fixed = _Fixed(image, mean, variance, count)
     total = _total_weight(fixed, mask)
 
     def correlation(moved: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         offset = _mean(moved)
-        sums = window_sum(_products(of_fixed.image, moved, offset), width)
+        sums = window_sum(_products(of_fixed.image, moved, offset), width, radius)
         value, parts = _correlation(sums, of_fixed.mean, of_fixed.variance, count, mask, eps)
-        derivative = _derivative(window_sum(parts, width), of_fixed.image, moved, offset, total)
+        derivative = _derivative(window_sum(parts, width, radius), of_fixed.image, moved, offset, total)
         return value / total, derivative
 
     return correlation
 
 
 def correlation_and_derivatives(
-    fixed: tf.Tensor, moved: tf.Tensor, width: int = 9, mask: tf.Tensor | None = None, eps: float = 1e-4
+    fixed: tf.Tensor,
+    moved: tf.Tensor,
+    width: Any = 9,
+    mask: tf.Tensor | None = None,
+    eps: float = 1e-4,
+    radius: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The mean squared local correlation, and its derivatives with respect to both images.
 
     Args:
-        fixed, moved, width, mask, eps: See `correlation_with`.
+        fixed, moved, width, mask, eps, radius: See `correlation_with`.
 
     Returns:
         The mean correlation of each sample, ``[B]``, and the derivatives of this mean with
@@ -82,9 +91,9 @@ def correlation_and_derivatives(
     """
     f, m = fixed - _mean(fixed), moved - _mean(moved)
     count, total = window_size(fixed, width), _total_weight(fixed, mask)
-    sums = window_sum(tf.concat([f, m, f * f, m * m, f * m], -1), width)
+    sums = window_sum(tf.concat([f, m, f * f, m * m, f * m], -1), width, radius)
     value, parts = _symmetric(sums, count, mask, eps)
-    across, by_moved, moved_rest, by_fixed, fixed_rest = tf.split(window_sum(parts, width), 5, -1)
+    across, by_moved, moved_rest, by_fixed, fixed_rest = tf.split(window_sum(parts, width, radius), 5, -1)
     scale = tf.reshape(2 / total, [-1] + [1] * (fixed.shape.rank - 1))
     of_fixed = scale * (across * m - by_fixed * f - fixed_rest)
     return value / total, of_fixed, scale * (across * f - by_moved * m - moved_rest)

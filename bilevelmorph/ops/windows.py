@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from bilevelmorph.errors import fail
 from bilevelmorph.ops.grid import spatial_shape
 from bilevelmorph.ops.xla import xla_jit
 
+# From a parameter and a radius to the weights of a kernel and their derivatives by the parameter.
+Kernel = Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]]
 
-def window_sum(x: tf.Tensor, width: int) -> tf.Tensor:
+
+def window_sum(x: tf.Tensor, width: Any, radius: int | None = None) -> tf.Tensor:
     """Sum over a cubic window around each voxel, with zeros outside.
 
     Adds shifted copies along one axis after another. Unlike running sums, these additions
@@ -19,27 +24,33 @@ def window_sum(x: tf.Tensor, width: int) -> tf.Tensor:
 
     Args:
         x: ``[B, *S, C]``.
-        width: Odd window width in voxels.
+        width: Window width in voxels, of at least 1. Between odd numbers, the outermost voxels count in
+            part. A scalar tensor is possible; the result can be differentiated by it.
+        radius: Largest number of voxels on each side, needed if `width` is a tensor.
 
     Returns:
         ``[B, *S, C]``.
 
     >>> window_sum(tf.ones([1, 4, 1]), 3)[0, :, 0].numpy().tolist()
     [2.0, 3.0, 3.0, 2.0]
+    >>> window_sum(tf.ones([1, 4, 1]), 2.0)[0, :, 0].numpy().tolist()  # weights 0.5, 1, 0.5
+    [1.5, 2.0, 2.0, 1.5]
     """
-    half = width // 2
+    half = _reach(width, radius)
+    if tf.is_tensor(width):
+        return _filtered(x, tf.cast(width, x.dtype), half, _window_weights, "zero")
+    weights = None if width == 2 * half + 1 else _window_weights(tf.constant(width, x.dtype), half)[0]
     for axis in range(1, x.shape.rank - 1):
-        pads = [[half, half] if a == axis else [0, 0] for a in range(x.shape.rank)]
-        x = _add_shifted(tf.pad(x, pads), None, axis, width)
+        x = _convolve(x, weights, half, axis, "zero")
     return x
 
 
-def window_size(x: tf.Tensor, width: int) -> tf.Tensor:
+def window_size(x: tf.Tensor, width: Any, radius: int | None = None) -> tf.Tensor:
     """Number of voxels in the window around each voxel, of which fewer lie inside near the faces.
 
     Args:
         x: ``[B, *S, C]``; only its spatial sizes are used.
-        width: Odd window width in voxels.
+        width, radius: See `window_sum`.
 
     Returns:
         ``[1, *S, 1]`` in the dtype of `x`.
@@ -50,11 +61,25 @@ def window_size(x: tf.Tensor, width: int) -> tf.Tensor:
     sizes = spatial_shape(x)
     count: Any = tf.ones([1] * x.shape.rank, x.dtype)
     for axis, size in enumerate(sizes, start=1):
-        place = tf.range(size)
-        inside = tf.minimum(place, width // 2) + tf.minimum(size - 1 - place, width // 2) + 1
-        line = [-1 if a == axis else 1 for a in range(x.shape.rank)]
-        count = count * tf.reshape(tf.cast(inside, x.dtype), line)
+        inside = window_sum(tf.ones([1, size, 1], x.dtype), width, radius)
+        count = count * tf.reshape(inside, [-1 if a == axis else 1 for a in range(x.shape.rank)])
     return count
+
+
+def _reach(width: Any, radius: int | None) -> int:
+    """Voxels on each side of a window."""
+    return math.ceil((width - 1) / 2) if radius is None else radius
+
+
+def _window_weights(width: tf.Tensor, half: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weights of the voxels along one axis, and their derivatives by the width.
+
+    The weights are limited to [0, 1]. Where a limit is just reached, the derivative is the
+    mean of both sides.
+    """
+    share = (width + 1) / 2 - tf.abs(tf.cast(tf.range(-half, half + 1), width.dtype))
+    derivatives = (tf.sign(share) - tf.sign(share - 1)) / 4
+    return (tf.abs(share) - tf.abs(share - 1) + 1) / 2, derivatives
 
 
 def gaussian_smooth(x: tf.Tensor, sigma: Any, radius: int | None = None) -> tf.Tensor:
@@ -74,19 +99,82 @@ def gaussian_smooth(x: tf.Tensor, sigma: Any, radius: int | None = None) -> tf.T
     >>> [round(float(x), 3) for x in gaussian_smooth(tf.reshape(step, [1, 4, 1]), 0.5)[0, :, 0]]
     [0.0, 0.107, 0.893, 1.0]
     """
-    if radius is None:
-        radius = math.ceil(3 * sigma)
+    if tf.is_tensor(sigma):
+        if radius is None:
+            raise fail("radius", "none for a tensor sigma", "a whole number of voxels")
+        return _filtered(x, tf.cast(sigma, x.dtype), radius, _gaussian_weights, "edge")
+    radius = math.ceil(3 * sigma) if radius is None else radius
     if radius == 0:
         return x
-    place = tf.cast(tf.range(-radius, radius + 1), x.dtype)
-    deviation = tf.cast(sigma, x.dtype) if tf.is_tensor(sigma) else tf.constant(sigma, x.dtype)
-    weights = tf.exp(-0.5 * tf.square(place / tf.maximum(deviation, 1e-3)))
-    weights = weights / tf.reduce_sum(weights)
+    weights, _ = _gaussian_weights(tf.constant(sigma, x.dtype), radius)
     for axis in range(1, x.shape.rank - 1):
+        x = _convolve(x, weights, radius, axis, "edge")
+    return x
+
+
+def _gaussian_weights(sigma: tf.Tensor, radius: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weights of the voxels along one axis, and their derivatives by sigma."""
+    sigma = tf.maximum(sigma, 1e-3)
+    square = tf.square(tf.cast(tf.range(-radius, radius + 1), sigma.dtype) / sigma)
+    weights = tf.nn.softmax(-0.5 * square)
+    return weights, weights * (square - tf.reduce_sum(weights * square)) / sigma
+
+
+def _filtered(x: tf.Tensor, parameter: tf.Tensor, radius: int, kernel: Kernel, border: str) -> tf.Tensor:
+    """Convolve along every axis with a kernel of one parameter.
+
+    The gradient is written out: filters with the kernel and with its derivative, many
+    times faster than one sum for every voxel of the kernel.
+    """
+    axes = range(1, x.shape.rank - 1)
+
+    @tf.custom_gradient
+    def run(x: tf.Tensor, parameter: tf.Tensor) -> Any:
+        weights, _ = kernel(parameter, radius)
+        out = x
+        for axis in axes:
+            out = _convolve(out, weights, radius, axis, border)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            weights, derivatives = kernel(parameter, radius)
+            back, slope, part = upstream, tf.zeros_like(x), x
+            for axis in axes:
+                slope = _convolve(slope, weights, radius, axis, border)
+                slope = slope + _convolve(part, derivatives, radius, axis, border)
+                part = _convolve(part, weights, radius, axis, border)
+                back = _convolve_transposed(back, weights, radius, axis, border)
+            return back, tf.reduce_sum(upstream * slope)
+
+        return out, gradient
+
+    return run(x, parameter)
+
+
+def _convolve(x: tf.Tensor, weights: tf.Tensor | None, radius: int, axis: int, border: str) -> tf.Tensor:
+    """Convolve along an axis with a symmetric kernel; voxels outside are zero, or those of the edges."""
+    if border == "zero":
+        padded = _pad(x, radius, axis)
+    else:
         faces = (0, spatial_shape(x)[axis - 1] - 1)
         ends = [tf.gather(x, tf.fill([radius], face), axis=axis) for face in faces]
-        x = _add_shifted(tf.concat([ends[0], x, ends[1]], axis), weights, axis, 2 * radius + 1)
-    return x
+        padded = tf.concat([ends[0], x, ends[1]], axis)
+    return _add_shifted(padded, weights, axis, 2 * radius + 1)
+
+
+def _convolve_transposed(x: tf.Tensor, weights: tf.Tensor, radius: int, axis: int, border: str) -> tf.Tensor:
+    """The transpose of `_convolve` with respect to its input."""
+    if border == "zero":
+        return _convolve(x, weights, radius, axis, border)
+    # What reaches beyond the faces belongs to the voxels of the edges, which were repeated there.
+    wide = _add_shifted(_pad(x, 2 * radius, axis), weights, axis, 2 * radius + 1)
+    size = spatial_shape(x)[axis - 1]
+    head, middle, tail = tf.split(wide, [radius + 1, size - 2, radius + 1], axis)
+    ends = [tf.reduce_sum(end, axis, keepdims=True) for end in (head, tail)]
+    return tf.concat([ends[0], middle, ends[1]], axis)
+
+
+def _pad(x: tf.Tensor, width: int, axis: int) -> tf.Tensor:
+    return tf.pad(x, [[width, width] if a == axis else [0, 0] for a in range(x.shape.rank)])
 
 
 def _add_shifted(padded: tf.Tensor, weights: tf.Tensor | None, axis: int, width: int) -> tf.Tensor:

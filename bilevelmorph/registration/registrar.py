@@ -29,6 +29,7 @@ from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_devia
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.models import load_model
 from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.prepared_pair import PreparedPair
 from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
 from bilevelmorph.registration.result import Registration
@@ -165,11 +166,8 @@ class Registrar:
         began = time.perf_counter()
         self._check(moving, fixed, mask)
         region = None if mask is None else mask.data > 0
-        affine = align(moving, fixed, self.affine, self.init, region)
-        work = self._work_grid(fixed)
-        own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
-        own = own.with_data(normalise(own.data, self.percentiles))
-        source = resample(own, work.shape, work.affine, affine).data
+        pair = self._prepared(moving, fixed, region)
+        work, source, affine = pair.fixed, pair.moving, pair.affine
         step, back, refined = self._deform(source, work, mask, inverse, on_iteration)
         displacement = self._to_native(step, work, fixed, affine)
         moved = warp_volume(moving, displacement, fixed.affine)
@@ -185,6 +183,28 @@ class Registrar:
             result.levels = refined.levels
             result.warnings += refined.warnings
         return result
+
+    def prepare(self, moving: Volume, fixed: Volume) -> tuple[PreparedPair, np.ndarray]:
+        """Everything before instance optimisation: the pair on its grid, and the displacement of the model.
+
+        Args:
+            moving, fixed: See `__call__`.
+
+        Returns:
+            The pair, and the displacement from which instance optimisation starts, ``[*S, N]`` voxels.
+        """
+        self._check(moving, fixed, None)
+        pair = self._prepared(moving, fixed, None)
+        if self.predictor is None:
+            return pair, np.zeros((*pair.fixed.shape, fixed.ndims), np.float32)
+        return pair, self.predictor(pair.moving, pair.fixed.data).displacement
+
+    def _prepared(self, moving: Volume, fixed: Volume, region: np.ndarray | None) -> PreparedPair:
+        affine = align(moving, fixed, self.affine, self.init, region)
+        work = self._work_grid(fixed)
+        own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
+        own = own.with_data(normalise(own.data, self.percentiles))
+        return PreparedPair(work, resample(own, work.shape, work.affine, affine).data, affine)
 
     def _deform(
         self,

@@ -102,7 +102,7 @@ def test_a_trial_that_the_oracle_does_not_list_is_tried_again(tmp_path):
 
 
 def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
-    process = start(scans, tmp_path, 3)
+    process = start(scans, tmp_path, 2)
     folder, until = tmp_path / "tuner-random", time.monotonic() + 240
     while len(list(folder.glob("trial_*/trial.json"))) < 2:
         assert process.poll() is None, process.stderr.read()
@@ -112,26 +112,26 @@ def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
     process.communicate()
     first = json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8"))
     assert first["status"] == "COMPLETED"
-    again = start(scans, tmp_path, 3)
+    again = start(scans, tmp_path, 2)
     out, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
-    assert re.search(r"best of 3: trial \d", out)
+    assert re.search(r"best of 2: trial \d", out)
     assert json.loads((folder / "trial_0" / "trial.json").read_text(encoding="utf-8")) == first
-    assert len(read_rows(tmp_path / "trials.csv")) == 3
+    assert len(read_rows(tmp_path / "trials.csv")) == 2
 
 
 def test_a_chief_and_two_workers(scans, tmp_path):
-    """Four trials over two workers on loopback, no two the same."""
+    """Three trials over two workers on loopback, no two the same."""
     port = str(free_ports(1)[0])
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     names = ("chief", "worker-0", "worker-1")
-    processes = [start(scans, tmp_path, 4, KERASTUNER_TUNER_ID=n, **shared) for n in names]
+    processes = [start(scans, tmp_path, 3, KERASTUNER_TUNER_ID=n, **shared) for n in names]
     said = [p.communicate(timeout=400) for p in processes]
     assert [p.returncode for p in processes] == [0, 0, 0], said
-    assert "best of 4" in said[0][0]
+    assert "best of 3" in said[0][0]
     assert all("this worker's trials are done" in out for out, _ in said[1:])
-    assert len(read_rows(tmp_path / "trials.csv")) == 4
-    assert len({r["genotype"] + r["weight_regularity"] for r in read_rows(tmp_path / "trials.csv")}) == 4
+    assert len(read_rows(tmp_path / "trials.csv")) == 3
+    assert len({r["genotype"] + r["weight_regularity"] for r in read_rows(tmp_path / "trials.csv")}) == 3
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
     options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "out": str(tmp_path)}
     search(SearchConfig.of(**options, trials=1), quiet=True)
     before = rss()
-    search(SearchConfig.of(**options, trials=3), quiet=True)
+    search(SearchConfig.of(**options, trials=2), quiet=True)
     assert rss() - before < 20
-    assert len(children) == 3
+    assert len(children) == 2
     assert not any(os.path.exists(f"/proc/{pid}") for pid in children)
 
 

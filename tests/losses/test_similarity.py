@@ -292,7 +292,7 @@ def test_serialisation(rng, loss):
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (LocalNCC, {"width": 4}),
+        (LocalNCC, {"width": 0.5}),
         (LocalNCC, {"eps": 0}),
         (MSE, {"image_sigma": 0}),
         (NMI, {"bins": 0}),

@@ -1,0 +1,1 @@
+"""Tuning of instance optimisation to a set of pairs."""
