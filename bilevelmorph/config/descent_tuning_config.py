@@ -23,7 +23,7 @@ class DescentTuningConfig(Table):
 
     budget: str = "30m"
     """Total time, such as 45m or 2h."""
-    searcher: Literal["bilevel", "random", "bayesian"] = "bilevel"
+    searcher: Literal["bilevel", "random", "bayesian"] = "random"
     """bilevel: hypergradients through the descent; random and bayesian: those of Keras Tuner."""
     criterion: Literal["dice", "landmarks", "label-free"] = "dice"
     """What the pairs are scored by."""

@@ -149,8 +149,8 @@ def updated(
     [-0.5, -0.5, -0.5, -0.5, -0.5]
     """
     smooth = gaussian_smooth(gradient, update_sigma, radii[0])
-    scale = largest(smooth) if scale is None else scale
-    move = _rescaled(smooth, tf.cast(step, gradient.dtype) / scale)
+    step = tf.cast(step, gradient.dtype)
+    move = _limited(smooth, step) if scale is None else -step / scale * smooth
     return gaussian_smooth(compose(displacement, move), warp_sigma, radii[1])
 
 
@@ -161,14 +161,19 @@ def largest(field: tf.Tensor) -> tf.Tensor:
     >>> largest(tf.constant([[[0.0, 1.0], [3.0, 4.0]]])).numpy().tolist()
     [[[5.0]]]
     """
+    return tf.sqrt(_largest_square(field))
+
+
+def _largest_square(field: tf.Tensor) -> tf.Tensor:
     axes = list(range(1, field.shape.rank - 1))
     square = tf.reduce_max(tf.reduce_sum(tf.square(field), -1), axes, keepdims=True)[..., None]
-    return tf.sqrt(tf.maximum(square, 1e-36))
+    return tf.maximum(square, 1e-36)
 
 
 @xla_jit
-def _rescaled(gradient: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    return -factor * gradient
+def _limited(gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """The step against the gradient whose largest move in each sample is `step`."""
+    return gradient * (-step * tf.math.rsqrt(_largest_square(gradient)))
 
 
 def _judged(

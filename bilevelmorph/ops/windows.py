@@ -116,7 +116,8 @@ def _gaussian_weights(sigma: tf.Tensor, radius: int) -> tuple[tf.Tensor, tf.Tens
     """Weights of the voxels along one axis, and their derivatives by sigma."""
     sigma = tf.maximum(sigma, 1e-3)
     square = tf.square(tf.cast(tf.range(-radius, radius + 1), sigma.dtype) / sigma)
-    weights = tf.nn.softmax(-0.5 * square)
+    weights = tf.exp(-0.5 * square)
+    weights = weights / tf.reduce_sum(weights)
     return weights, weights * (square - tf.reduce_sum(weights * square)) / sigma
 
 

@@ -38,7 +38,7 @@ def test_what_it_writes_can_be_used(scans, tmp_path, capsys):
         ("--data DIR --out tuned.txt", "--out: got tuned.txt, expected a name ending in .json"),
         ("--data DIR --out nowhere/tuned.json", "make nowhere first"),
         ("--data DIR --criterion landmarks", "no landmarks, expected landmarksTr/NAME.csv"),
-        ("--data DIR --settings SETTINGS", "settings that move both images"),
+        ("--data DIR --searcher bilevel --settings SETTINGS", "settings that move both images"),
         ("--data DIR --instance-steps 0", "no iterations"),
     ],
 )

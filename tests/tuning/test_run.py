@@ -25,7 +25,9 @@ POOR = DescentConfig(levels=(1,), iterations=(4,), step=0.2)
 
 
 def options(**changes):
-    return DescentTuningConfig.of(**{"criterion": "landmarks", "trials": 3, "price": 0.0, **changes})
+    return DescentTuningConfig.of(
+        **{"criterion": "landmarks", "searcher": "bilevel", "trials": 3, "price": 0.0, **changes}
+    )
 
 
 def test_bilevel_lengthens_a_short_step_and_repeats_itself(cases):
