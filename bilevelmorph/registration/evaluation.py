@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bilevelmorph.data.geometry import warp_volume
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.datasets.decathlon import DecathlonDataset
-from bilevelmorph.datasets.pairs import Pair, with_labels
+from bilevelmorph.datasets.pairs import Pair, Subject, with_labels
 from bilevelmorph.errors import fail
 from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import write_json
@@ -55,7 +55,7 @@ def evaluate(
     rows: list[dict[str, float | str]] = []
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
-        moving_seg, fixed_seg = (_labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
+        moving_seg, fixed_seg = (labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
         if number == 1:
             for _ in range(2):  # the second call compiles, which must not be timed
                 registrar(moving, fixed)
@@ -87,7 +87,16 @@ def evaluate(
     return rows
 
 
-def _labels_of(subject: Any, image: Volume) -> Volume:
+def labels_of(subject: Subject, image: Volume) -> Volume:
+    """The label map of a scan.
+
+    Args:
+        subject: Files of the scan.
+        image: Its image.
+
+    Raises:
+        InputError: There is none, or it has another shape.
+    """
     if subject.labels is None:
         raise fail(str(subject.image), "no label map", "one, to score the registration")
     labels = load_volume(subject.labels, "labels")

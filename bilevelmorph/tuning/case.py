@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from bilevelmorph.data.volume import Volume
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import fail
 from bilevelmorph.io.points import read_points
@@ -17,6 +16,7 @@ from bilevelmorph.io.volumes import load_volume
 from bilevelmorph.metrics.overlap import mean_dice
 from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.ops.warping import warp
+from bilevelmorph.registration.evaluation import labels_of
 from bilevelmorph.registration.registrar import Registrar
 from bilevelmorph.training.outer_objective import LabelFreeObjective, landmark_distance
 
@@ -105,7 +105,7 @@ def _opened(registrar: Registrar, pair: Pair, criterion: str, values: Sequence[i
     images = np.asarray(prepared.fixed.data, np.float32), np.asarray(prepared.moving, np.float32)
     labels = points = None
     if criterion == "dice":
-        maps = _labels_of(pair.fixed, fixed), _labels_of(pair.moving, moving)
+        maps = labels_of(pair.fixed, fixed), labels_of(pair.moving, moving)
         labels = prepared.labels(maps[0]), prepared.labels(maps[1], moving=True)
     if criterion == "landmarks":
         marks = [_points_of(s, fixed.ndims) for s in (pair.fixed, pair.moving)]
@@ -117,15 +117,6 @@ def _opened(registrar: Registrar, pair: Pair, criterion: str, values: Sequence[i
     if criterion == "dice" and not case.present():
         raise fail(pair.moving.name, f"no label in common with {pair.fixed.name}", "label maps of one kind")
     return case
-
-
-def _labels_of(subject: Subject, image: Volume) -> Volume:
-    if subject.labels is None:
-        raise fail(str(subject.image), "no label map", "one, or another criterion")
-    labels = load_volume(subject.labels, "labels")
-    if labels.shape != image.shape:
-        raise fail(str(subject.labels), f"shape {labels.shape}", f"that of its image, {image.shape}")
-    return labels
 
 
 def _points_of(subject: Subject, ndims: int) -> np.ndarray:
