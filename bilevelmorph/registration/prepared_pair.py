@@ -20,7 +20,7 @@ class PreparedPair:
         affine: ``[4, 4]`` matrix from world positions of the fixed to those of the moving image, mm.
 
     >>> still = PreparedPair(Volume(np.zeros((8, 8)), np.eye(4)), np.zeros((8, 8)), np.eye(4))
-    >>> still.labels(Volume(np.eye(8, dtype=int), np.eye(4), "labels"), moving=True).sum()
+    >>> int(still.labels(Volume(np.eye(8, dtype=int), np.eye(4), "labels"), moving=True).sum())
     8
     """
 
