@@ -12,7 +12,7 @@ from bilevelmorph.config.flags import File, Reader
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Training scans: one of --img-list, --data, --synthetic.
+    """Training scans: one of --img-list, --data, --synthetic, --mix.
 
     >>> ScanConfig(folder="scans").img_list is None
     True
@@ -34,6 +34,9 @@ class ScanConfig:
     """Folder with a dataset.json (Decathlon, Learn2Reg)."""
     synthetic: bool = False
     """Train on random shapes and the MNI template instead of scans."""
+    mix: Annotated[tuple[str, ...], arg(metavar="SOURCE ...")] = ()
+    """Several sources with their relative frequencies, each DIR[@MM][=WEIGHT] (scans of a folder with
+    a dataset.json, resampled to voxels of MM millimetres) or synthetic[=WEIGHT]."""
     atlas: File = None
     """Scan to use as the fixed image of every pair."""
     multichannel: bool = False

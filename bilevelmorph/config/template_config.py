@@ -32,7 +32,7 @@ class TemplateConfig(Table):
     mean_loss_weight: float = 1.0
     """Weight of the squared mean displacement."""
     scans: ScanConfig = field(default_factory=ScanConfig)
-    """Training scans: one of --img-list, --data, --synthetic."""
+    """Training scans: one of --img-list, --data."""
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     """Preprocessing."""
     output: OutputConfig = field(default_factory=OutputConfig)

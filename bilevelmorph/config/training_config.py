@@ -29,7 +29,7 @@ class TrainingConfig(Table):
     """
 
     scans: ScanConfig = field(default_factory=ScanConfig)
-    """Training scans: one of --img-list, --data, --synthetic."""
+    """Training scans: one of --img-list, --data, --synthetic, --mix."""
     preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     """Preprocessing."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

@@ -74,6 +74,10 @@ class DecathlonDataset:
                 raise fail(str(self.root), f"no {key} in dataset.json", "a list of pairs")
             return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
 
+    def has_pairs(self, split: str) -> bool:
+        """Whether the pairs of a split are listed."""
+        return bool(self.content.get(f"registration_{one_of('split', split, SPLITS)}"))
+
     @contextmanager
     def _parsing(self, key: str) -> Iterator[None]:
         """Turn errors about a malformed dataset.json into one clear line."""

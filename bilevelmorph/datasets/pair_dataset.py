@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class PairDataset:
         multichannel: The last axis of every file holds channels.
         labels: Label values whose one-hot maps are included in batches; none by default.
         points: Include landmarks in batches.
+        random_crop: Crop the images of batches at random, both of a pair at the same place, where
+            they are larger than `shape`; by default the centre is kept. Not for labels and points.
 
     Raises:
         InputError: There are too few scans, or a scan cannot be read.
@@ -58,6 +60,7 @@ class PairDataset:
         labels: Sequence[int] = (),
         points: bool = False,
         spacing: float = 0.0,
+        random_crop: bool = False,
     ) -> None:
         self.subjects = list(subjects)
         if atlas is not None:
@@ -68,6 +71,7 @@ class PairDataset:
         self.percentiles = tuple(percentiles)
         self.seed, self.multichannel, self.spacing = seed, multichannel, spacing
         self.label_values, self.with_points = list(labels), points
+        self.random_crop = random_crop
         self._cache: dict[Any, np.ndarray] = {}
         self.shape = tuple(shape) if shape else self._common_shape()
         self.channels = self.image(self.everyone[0]).shape[-1]
@@ -98,14 +102,38 @@ class PairDataset:
         """The prepared image of a scan, ``[*shape, C]`` float32 in [0, 1]; read once."""
         key = ("image", subject.image)
         if key not in self._cache:
-            parts = []
-            for channel in self._load(subject):
-                volume = self._grid(channel)
-                self._check_rank(volume.data, subject)
-                volume = volume.with_data(normalise(volume.data, self.percentiles))
-                parts.append(crop_or_pad(volume, self.shape).data)
+            parts = [crop_or_pad(volume, self.shape).data for volume in self._normalised(subject)]
             self._cache[key] = np.stack(parts, -1)
         return self._cache[key]
+
+    def _normalised(self, subject: Subject) -> Iterator[Volume]:
+        """The channels of a scan, prepared but for the common shape."""
+        for channel in self._load(subject):
+            volume = self._grid(channel)
+            self._check_rank(volume.data, subject)
+            yield volume.with_data(normalise(volume.data, self.percentiles))
+
+    def cropped(self, subject: Subject, place: np.ndarray) -> np.ndarray:
+        """The image of a scan, cropped at a place instead of at the centre.
+
+        Args:
+            subject: The scan; read once.
+            place: Place of the crop along each axis, from 0 for the first voxels to 1 for the last.
+
+        Returns:
+            ``[*shape, C]`` float32 in [0, 1].
+        """
+        key = ("whole", subject.image)
+        if key not in self._cache:
+            parts = []
+            for volume in self._normalised(subject):
+                padded = tuple(max(n, s) for n, s in zip(volume.shape, self.shape, strict=True))
+                parts.append(crop_or_pad(volume, padded).data)
+            self._cache[key] = np.stack(parts, -1)
+        whole = self._cache[key]
+        room = np.subtract(whole.shape[:-1], self.shape)
+        first = np.round(place * room).astype(int)
+        return whole[tuple(slice(f, f + n) for f, n in zip(first, self.shape, strict=True))]
 
     def labels(self, subject: Subject) -> np.ndarray:
         """The label map of a scan, ``[*shape, 1]`` int32; read once."""
@@ -150,6 +178,10 @@ class PairDataset:
         first, second = random.choice(len(self.subjects), 2, replace=False)
         return Pair(self.subjects[first], self.subjects[second])
 
+    def _place(self, step: int, item: int) -> np.ndarray:
+        """Where the pair of a step and batch item is cropped."""
+        return np.random.default_rng([self.seed, step, item, 1]).random(len(self.shape))
+
     def dataset(self, start: int, stop: int, batch_size: int = 1) -> tf.data.Dataset:
         """Batches for steps start..stop-1.
 
@@ -159,6 +191,10 @@ class PairDataset:
             ``moving_labels`` and ``fixed_labels``, ``[batch_size, *shape, K]``; with
             landmarks also ``moving_points`` and ``fixed_points``, ``[batch_size, P, N]``.
         """
+        return self.batches(tf.data.Dataset.range(start, stop), batch_size)
+
+    def batches(self, steps: tf.data.Dataset, batch_size: int = 1) -> tf.data.Dataset:
+        """Batches for a dataset of steps, as of `dataset`."""
         parts: dict[str, tuple[Any, tuple[Any, ...]]] = {"": (self.image, (*self.shape, self.channels))}
         if self.label_values:
             parts["_labels"] = (self.one_hot, (*self.shape, len(self.label_values)))
@@ -168,6 +204,9 @@ class PairDataset:
         def load(step: np.int64) -> list[np.ndarray]:
             pairs = [self.draw(int(step), i) for i in range(batch_size)]
             sides = ([p.moving for p in pairs], [p.fixed for p in pairs])
+            if self.random_crop:
+                places = [self._place(int(step), i) for i in range(batch_size)]
+                return [np.stack(list(map(self.cropped, side, places))) for side in sides]
             return [np.stack([read(s) for s in side]) for read, _ in parts.values() for side in sides]
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -178,7 +217,6 @@ class PairDataset:
                     out[side + ending] = tf.ensure_shape(next(arrays), (batch_size, *shape))
             return step, out
 
-        steps = tf.data.Dataset.range(start, stop)
         # No autotuning, because closing an iterator can wait half a minute for its tuner.
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.datasets.mni_template import mni152
 from bilevelmorph.datasets.phantoms import corrupt, fold, random_contrast, random_displacement, random_shapes
+from bilevelmorph.errors import one_of
 from bilevelmorph.ops.grid import coordinates
 from bilevelmorph.ops.warping import warp
 
@@ -25,6 +26,8 @@ class SyntheticPairDataset:
         shape: 3-D grid of the pairs.
         seed: Random seed.
         amplitude: Largest standard deviation of the velocities in voxels.
+        target: What the objective compares: ``"position"``, the anatomical position of every voxel, or
+            ``"anatomy"``, an image of the anatomy that has the same contrast on both sides and no noise.
 
     Reference: after Hoffmann et al., SynthMorph, TMI 2022.
 
@@ -36,7 +39,14 @@ class SyntheticPairDataset:
 
     channels = 1
 
-    def __init__(self, shape: Sequence[int] = (64, 64, 64), seed: int = 0, amplitude: float = 3.0) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int] = (64, 64, 64),
+        seed: int = 0,
+        amplitude: float = 3.0,
+        target: str = "position",
+    ) -> None:
+        self.target = one_of("target", target, ("position", "anatomy"))
         self.shape, self.seed, self.amplitude = tuple(shape), seed, amplitude
         t1 = mni152(1)["t1"].data
         self._template = tf.constant(np.round(t1 * 255).astype(np.uint8)[None, ..., None])
@@ -50,9 +60,13 @@ class SyntheticPairDataset:
 
         Returns:
             A dataset of ``(step, batch)``: the images ``moving`` and ``fixed``,
-            ``[B, *shape, 1]``, and the anatomical positions that the objective compares,
-            ``moving_target`` and ``fixed_target``, ``[B, *shape, 3]`` voxels.
+            ``[B, *shape, 1]``, and what the objective compares, ``moving_target`` and
+            ``fixed_target``: positions, ``[B, *shape, 3]`` voxels, or anatomies, ``[B, *shape, 1]``.
         """
+        return self.batches(tf.data.Dataset.range(start, stop), batch_size)
+
+    def batches(self, steps: tf.data.Dataset, batch_size: int = 1) -> tf.data.Dataset:
+        """Batches for a dataset of steps, as of `dataset`."""
 
         def batch(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             items = []
@@ -63,11 +77,10 @@ class SyntheticPairDataset:
             names = ("moving", "fixed", "moving_target", "fixed_target")
             return step, dict(zip(names, parts, strict=True))
 
-        steps = tf.data.Dataset.range(start, stop)
         return steps.map(batch, num_parallel_calls=1, deterministic=True).prefetch(2)
 
     def pair(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One pair: moving, fixed, and the anatomical positions of their voxels."""
+        """One pair: moving, fixed, and the targets of both."""
         choice = tf.random.stateless_uniform([6], fold(seed, 0))
         fields = [self._field(fold(seed, 10 + i), choice[4]) for i in range(2)]
         levels = tf.cond(
@@ -79,6 +92,9 @@ class SyntheticPairDataset:
         same = choice[2] < 0.5
         seeds = [fold(seed, 20), tf.where(same, fold(seed, 20), fold(seed, 21))]
         images = [self._image(levels[i : i + 1], seeds[i], fold(seed, 30 + i), choice) for i in range(2)]
+        if self.target == "anatomy":
+            anatomy = levels / (LEVELS - 1)
+            return images[0], images[1], anatomy[:1], anatomy[1:]
         mesh = self._linear(tf.eye(3))
         return images[0], images[1], mesh + fields[0], mesh + fields[1]
 

@@ -72,7 +72,7 @@ def shared_options(config: TrainingConfig, shape: Sequence[int], channels: int) 
     """Constructor arguments of any network that follow from the images; see `build_network`."""
     prepared = config.preprocessing
     preprocessing: dict[str, Any] = {"percentiles": list(prepared.percentiles), "grid": "header"}
-    if not config.scans.synthetic:
+    if not (config.scans.synthetic or config.scans.mix):
         preprocessing |= {"grid": "centre", "shape": list(shape)}
     if prepared.spacing:
         preprocessing["spacing"] = prepared.spacing

@@ -155,4 +155,6 @@ def _rate(config: TrainingConfig, rate: float, steps: int) -> Any:
 def make_augmentation(config: TrainingConfig) -> Augmentation:
     """Build the augmentation."""
     a = config.augmentation
-    return Augmentation(a.augment_affine, a.augment_shift, a.augment_intensity)
+    return Augmentation(
+        a.augment_affine, a.augment_shift, a.augment_intensity, a.augment_contrast, a.augment_flip
+    )

@@ -19,6 +19,7 @@ from bilevelmorph.networks.build import check_options, network_class
 from bilevelmorph.registry import LOSSES, METHODS, OUTER_OBJECTIVES, REGULARIZERS
 from bilevelmorph.training.build import make_energy
 from bilevelmorph.training.feature_problem import PARTS
+from bilevelmorph.training.mix import MixSource
 
 
 def check(config: TrainingConfig) -> None:
@@ -28,9 +29,10 @@ def check(config: TrainingConfig) -> None:
         InputError: A value is invalid; the message names the argument.
     """
     scans = config.scans
-    given = [bool(scans.img_list), bool(scans.folder), scans.synthetic]
+    given = [bool(scans.img_list), bool(scans.folder), scans.synthetic, bool(scans.mix)]
     if sum(given) != 1:
-        expected = f"one of {argument('img_list')}, {argument('data')}, {argument('synthetic')}"
+        names = ", ".join(argument(n) for n in ("img_list", "data", "synthetic", "mix"))
+        expected = f"one of {names}"
         raise fail("training data", f"{sum(given)} sources", expected)
     positive("val_pairs", config.validation.val_pairs, zero=True, whole=True)
     positive("val_every", config.validation.val_every, whole=True)
@@ -43,6 +45,7 @@ def check(config: TrainingConfig) -> None:
     check_objective(config.objective)
     _check_extra_terms(config.extra_terms)
     _check_bilevel(config.bilevel, config)
+    _check_mix(config)
 
 
 def check_preprocessing(config: PreprocessingConfig) -> None:
@@ -56,9 +59,12 @@ def check_preprocessing(config: PreprocessingConfig) -> None:
 
 
 def check_augmentation(config: AugmentationConfig) -> None:
-    """Reject negative strengths of augmentation."""
+    """Reject negative strengths of augmentation, and probabilities above 1."""
     for name in ("augment_affine", "augment_shift", "augment_intensity"):
         positive(name, getattr(config, name), zero=True)
+    for name in ("augment_contrast", "augment_flip"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise fail(name, getattr(config, name), "a probability from 0 to 1")
 
 
 def check_device(config: DeviceConfig) -> None:
@@ -137,3 +143,25 @@ def _check_bilevel(config: BilevelConfig, whole: TrainingConfig) -> None:
         expected = f"{argument('data')}, a folder whose dataset.json lists some"
         raise fail("bilevel", "no validation pairs", expected)
     make_energy(whole)  # rejects initial loss weights of zero and unknown names
+
+
+def _check_mix(config: TrainingConfig) -> None:
+    """Reject what a mixture of sources does not support."""
+    scans = config.scans
+    if not scans.mix:
+        if config.augmentation.augment_crop:
+            raise fail("augment_crop", "a value", f"no value without {argument('mix')}")
+        return
+    for text in scans.mix:
+        MixSource.parse(text)
+    if not config.preprocessing.shape:
+        raise fail("shape", "nothing", f"the grid of the pairs of {argument('mix')}, such as 96 96 96")
+    refused = (
+        ("spacing", config.preprocessing.spacing),
+        ("atlas", scans.atlas),
+        ("multichannel", scans.multichannel),
+        ("dice_weight", config.extra_terms.dice_weight),
+    )
+    for name, given in refused:
+        if given:
+            raise fail(name, "a value", f"no value with {argument('mix')}")

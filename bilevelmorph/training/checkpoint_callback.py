@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.training.checkpoint import save_checkpoint
+from bilevelmorph.training.mix import MeanValidation
 from bilevelmorph.training.trainer import Trainer
 from bilevelmorph.training.training_logger import TrainingLogger
 from bilevelmorph.training.validation import Validation
@@ -44,7 +45,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self,
         config: TrainingConfig,
         trainer: Trainer,
-        validation: Validation | None = None,
+        validation: Validation | MeanValidation | None = None,
         initial_epoch: int = 0,
         quiet: bool = False,
     ) -> None:

@@ -14,6 +14,7 @@ from bilevelmorph.datasets.pairs import Pair, Subject, read_csv, read_labels, re
 from bilevelmorph.errors import argument, fail
 from bilevelmorph.io.volumes import add_reader, holds
 from bilevelmorph.registry import OUTER_OBJECTIVES
+from bilevelmorph.training.mix import MeanValidation, open_mix
 from bilevelmorph.training.validation import Validation
 
 
@@ -37,7 +38,7 @@ class TrainingData(NamedTuple):
     """
 
     pairs: Any
-    validation: Validation | None = None
+    validation: Validation | MeanValidation | None = None
     outer_pairs: PairDataset | None = None
 
 
@@ -54,6 +55,8 @@ def open_data(config: TrainingConfig) -> TrainingData:
         return TrainingData(
             SyntheticPairDataset(config.preprocessing.shape or (64, 64, 64), config.device.seed)
         )
+    if config.scans.mix:
+        return TrainingData(*open_mix(config))
     options: dict[str, Any] = {
         "shape": config.preprocessing.shape,
         "percentiles": config.preprocessing.percentiles,

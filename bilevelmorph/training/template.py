@@ -81,6 +81,7 @@ def _check_template(config: TemplateConfig) -> None:
     scans = config.scans
     for name, given in (
         ("synthetic", scans.synthetic),
+        ("mix", scans.mix),
         ("multichannel", scans.multichannel),
         ("atlas", scans.atlas),
     ):

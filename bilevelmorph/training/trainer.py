@@ -39,7 +39,7 @@ class Trainer:
         network: The network to train.
         loss: The training objective, such as an `Energy`.
         problems: Outer problems, each with its variables, pairs, method and schedule.
-        augmentation: Augmentation of real pairs (synthetic pairs are not augmented).
+        augmentation: Augmentation of the pairs.
         seed: Random seed of augmentation and random layers.
 
     >>> from bilevelmorph.losses.energy import Energy
@@ -251,9 +251,8 @@ class Trainer:
         return {"loss": loss, **terms}
 
     def prepare(self, step: tf.Tensor, batch: Batch) -> Tensors:
-        """Sample the random state of this step and augment real pairs, both determined by its index."""
-        seed = self.sample(step)
-        return dict(batch) if "moving_target" in batch else self.augmentation(batch, seed)
+        """Sample the random state of this step and augment the batch, both determined by its index."""
+        return self.augmentation(batch, self.sample(step))
 
     def sample(self, step: tf.Tensor) -> tf.Tensor:
         """Set the random state of network and outer problems from the step index; return the seed ``[2]``."""
