@@ -44,6 +44,9 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
 
     module = command_module(name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The commands run on TensorFlow with Keras's defaults, whatever ~/.keras/keras.json says: Keras
+    # looks for that file in KERAS_HOME, and below a device there is none.
+    os.environ["KERAS_BACKEND"], os.environ["KERAS_HOME"] = "tensorflow", os.devnull
     try:
         options = parse(module.Options, arguments, prog, module.__doc__)
         return module.run(options) or 0

@@ -167,6 +167,7 @@ def _check_one(options: Options) -> None:
 def _one(options: Options) -> int:
     _check_one(options)
     pair, chosen = options.pair, options.registration
+    from bilevelmorph.data.geometry import onto
     from bilevelmorph.io.json import write_json
     from bilevelmorph.io.volumes import load_volume
     from bilevelmorph.registration.output_paths import OutputPaths
@@ -177,9 +178,7 @@ def _one(options: Options) -> int:
     outputs = OutputPaths(**wanted)
     outputs.check()
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
-    seg = load_volume(pair.moving_seg, "labels") if pair.moving_seg else None
-    if seg is not None and seg.shape != moving.shape:
-        raise fail(str(pair.moving_seg), f"shape {seg.shape}", f"that of {pair.moving}, {moving.shape}")
+    seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
     mask = load_volume(pair.fixed_mask, "labels") if pair.fixed_mask else None
 
     from bilevelmorph.devices import choose_gpu

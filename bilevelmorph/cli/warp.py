@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -28,7 +29,7 @@ class Options:
     moved: str
     """Where to write the result (nii, nii.gz, npz)."""
     kind: Literal["auto", "image", "labels"] = "auto"
-    """Kind of --moving; auto takes integers with at most 512 different values for labels."""
+    """Kind of --moving; auto takes whole numbers of at most 16 values, or alike in neighbours, for labels."""
     warp_format: Literal["auto", "voxelmorph", "itk"] = "auto"
     """Format of --warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
     interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
@@ -42,7 +43,9 @@ class Options:
 def run(options: Options) -> None:
     """Warp one file; its dtype is kept."""
     from bilevelmorph.data.geometry import outside_of, targets_of, warp_volume
+    from bilevelmorph.data.kinds import kind_of
     from bilevelmorph.data.volume import Volume
+    from bilevelmorph.io.headers import doubts
     from bilevelmorph.io.volumes import add_reader, load_voxels, save_volume
     from bilevelmorph.io.warps import load_warp
 
@@ -53,9 +56,12 @@ def run(options: Options) -> None:
         raise fail(
             options.warp, f"{displacement.shape[-1]}-D displacements", f"{raw.ndims}-D like {options.moving}"
         )
-    kind = _looks_like(raw.data) if options.kind == "auto" else options.kind
+    for doubt in doubts(raw.header, raw.name):
+        print(f"warning: {doubt}", file=sys.stderr)
     if options.interp:
         kind = "labels" if options.interp == "nearest" else "image"
+    else:
+        kind = kind_of(raw.data, options.moving) if options.kind == "auto" else options.kind
     moved = warp_volume(Volume(raw.data, raw.affine, kind, raw.name), displacement, grid)
     if outside_of(raw.shape, targets_of(displacement, grid, raw.affine)).all():
         fix = f"is {options.warp} for another image, or of another form ({argument('warp_format')})?"
@@ -67,8 +73,3 @@ def run(options: Options) -> None:
     data = data.astype(raw.data.dtype)
     save_volume(options.moved, Volume(data, grid, kind, raw.name, raw.header))
     print(f"{options.moved}: {kind}, {data.dtype}, {'x'.join(map(str, data.shape))}")
-
-
-def _looks_like(data: np.ndarray) -> str:
-    whole = np.issubdtype(data.dtype, np.integer) or data.dtype == bool
-    return "labels" if whole and len(np.unique(data)) <= 512 else "image"

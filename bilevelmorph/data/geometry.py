@@ -114,6 +114,45 @@ def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.n
     return Volume(data, grid, volume.kind, volume.name, None)
 
 
+def onto(volume: Volume, image: Volume) -> Volume:
+    """A label map or a mask on the voxels of its image, by the affines of both.
+
+    Equal sizes do not mean equal grids: the axes may be stored in another order or direction.
+
+    Args:
+        volume: The label map or mask. Without an affine of its own (the identity, as npy files
+            have it) it is taken to lie on the voxels of the image.
+        image: Its image.
+
+    Returns:
+        `volume` itself if the grids agree, else its voxels at the places of those of the image.
+
+    Raises:
+        InputError: The grids have different voxels, or do not overlap.
+
+    >>> image, labels = (Volume(np.arange(6).reshape(2, 3), np.eye(4), kind) for kind in ("image", "labels"))
+    >>> turned = Volume(labels.data[::-1], np.diag([-1.0, 1.0, 1.0, 1.0]), "labels")
+    >>> turned.affine[0, 3] = 1
+    >>> np.array_equal(onto(turned, image).data, labels.data)
+    True
+    """
+    if volume.ndims != image.ndims or sorted(volume.shape) != sorted(image.shape):
+        raise fail(volume.name, f"shape {volume.shape}", f"that of its image, {image.shape}")
+    mapping = np.linalg.inv(volume.affine) @ image.affine
+    same = volume.shape == image.shape
+    if same and volume.header is None and np.array_equal(volume.affine, np.eye(4)):
+        return volume
+    corners = voxel_positions([2] * image.ndims).reshape(-1, image.ndims) * (np.array(image.shape) - 1)
+    if same and np.abs(transform_points(mapping, corners) - corners).max() < 0.1:
+        return volume
+    if same is False and to_canonical(volume).shape != to_canonical(image).shape:
+        raise fail(volume.name, f"shape {volume.shape}", f"that of its image, {image.shape}")
+    moved = resample(volume, image.shape, image.affine, np.eye(4))
+    if volume.data.any() and not moved.data.any():
+        raise fail(volume.name, "a grid that lies elsewhere", f"the place of {image.name}")
+    return Volume(moved.data, image.affine, volume.kind, volume.name, volume.header)
+
+
 def resample_to_spacing(volume: Volume, spacing: float) -> Volume:
     """Resample to isotropic voxels with the same field of view.
 

@@ -24,7 +24,9 @@ def check_affine(affine: np.ndarray, name: str) -> None:
         raise fail(f"affine of {name}", f"shape {np.shape(affine)}", "(4, 4)")
     if not np.isfinite(np.asarray(affine, float)).all():
         raise fail(f"affine of {name}", "NaN or infinite entries", "finite ones")
-    if abs(np.linalg.det(np.asarray(affine, float)[:3, :3])) < 1e-12:
+    matrix = np.asarray(affine, float)[:3, :3]
+    sizes = np.linalg.norm(matrix, axis=0)
+    if not sizes.all() or abs(np.linalg.det(matrix / sizes)) < 1e-6:
         raise fail(f"affine of {name}", "a singular matrix", "one that can be inverted")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,21 @@ class DecathlonDataset:
         """Whether the pairs of a split are listed."""
         return bool(self.content.get(f"registration_{one_of('split', split, SPLITS)}"))
 
+    @cached_property
+    def _named_labels(self) -> dict[Path, Path]:
+        """The label maps that dataset.json names, by the paths of their images."""
+        found = {}
+        for key in SPLITS.values():
+            with self._parsing(key):
+                for entry in self.content.get(key, []):
+                    if isinstance(entry, dict) and isinstance(entry.get("label"), str):
+                        labels = self.root / entry["label"]
+                        if not labels.is_file():
+                            came = f"{entry['label']} without the file {labels}"
+                            raise fail(f"{self.root}/dataset.json", came, "an existing file")
+                        found[self.root / entry["image"]] = labels
+        return found
+
     @contextmanager
     def _parsing(self, key: str) -> Iterator[None]:
         """Turn errors about a malformed dataset.json into one clear line."""
@@ -98,6 +114,6 @@ class DecathlonDataset:
             where = f"{self.root}/dataset.json"
             raise fail(where, f"{entry} without the file {places[-1]}", "an existing file")
         kind = image.parent.name.removeprefix("images") if image.parent.name.startswith("images") else "Tr"
-        labels = self.root / f"labels{kind}" / image.name
+        labels = self._named_labels.get(image) or self.root / f"labels{kind}" / image.name
         points = self.root / f"landmarks{kind}" / (image.name.split(".")[0] + ".csv")
         return Subject(image, *(path if path.is_file() else None for path in (labels, points)))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bilevelmorph.data.geometry import resample_to_spacing, transform_points
+from bilevelmorph.data.geometry import onto, resample_to_spacing, transform_points
 from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.array_cache import ArrayCache
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import fail
 from bilevelmorph.io.points import read_points
@@ -72,7 +73,7 @@ class PairDataset:
         self.seed, self.multichannel, self.spacing = seed, multichannel, spacing
         self.label_values, self.with_points = list(labels), points
         self.random_crop = random_crop
-        self._cache: dict[Any, np.ndarray] = {}
+        self._cache = ArrayCache()
         self.shape = tuple(shape) if shape else self._common_shape()
         self.channels = self.image(self.everyone[0]).shape[-1]
 
@@ -100,11 +101,13 @@ class PairDataset:
 
     def image(self, subject: Subject) -> np.ndarray:
         """The prepared image of a scan, ``[*shape, C]`` float32 in [0, 1]; read once."""
-        key = ("image", subject.image)
-        if key not in self._cache:
-            parts = [crop_or_pad(volume, self.shape).data for volume in self._normalised(subject)]
-            self._cache[key] = np.stack(parts, -1)
-        return self._cache[key]
+
+        def make() -> np.ndarray:
+            return np.stack(
+                [crop_or_pad(volume, self.shape).data for volume in self._normalised(subject)], -1
+            )
+
+        return self._cache.get(("image", subject.image), make)
 
     def _normalised(self, subject: Subject) -> Iterator[Volume]:
         """The channels of a scan, prepared but for the common shape."""
@@ -123,14 +126,15 @@ class PairDataset:
         Returns:
             ``[*shape, C]`` float32 in [0, 1].
         """
-        key = ("whole", subject.image)
-        if key not in self._cache:
+
+        def make() -> np.ndarray:
             parts = []
             for volume in self._normalised(subject):
                 padded = tuple(max(n, s) for n, s in zip(volume.shape, self.shape, strict=True))
                 parts.append(crop_or_pad(volume, padded).data)
-            self._cache[key] = np.stack(parts, -1)
-        whole = self._cache[key]
+            return np.stack(parts, -1)
+
+        whole = self._cache.get(("whole", subject.image), make)
         room = np.subtract(whole.shape[:-1], self.shape)
         first = np.round(place * room).astype(int)
         return whole[tuple(slice(f, f + n) for f, n in zip(first, self.shape, strict=True))]
@@ -139,12 +143,16 @@ class PairDataset:
         """The label map of a scan, ``[*shape, 1]`` int32; read once."""
         if subject.labels is None:
             raise fail(str(subject.image), "no label map", "one")
-        key = ("labels", subject.labels)
-        if key not in self._cache:
-            volume = self._grid(load_volume(subject.labels, "labels"))
+        file = subject.labels
+
+        def make() -> np.ndarray:
+            volume = self._grid(onto(load_volume(file, "labels"), self._load(subject)[0]))
             self._check_rank(volume.data, subject)
-            self._cache[key] = crop_or_pad(volume, self.shape).data[..., None].astype(np.int32)
-        return self._cache[key]
+            if np.abs(volume.data.astype(np.float64)).max() >= 2**31:
+                raise fail(str(file), "labels of 2147483648 or more", "smaller numbers")
+            return crop_or_pad(volume, self.shape).data[..., None].astype(np.int32)
+
+        return self._cache.get(("labels", file), make)
 
     def grid_of(self, subject: Subject) -> np.ndarray:
         """The ``[4, 4]`` affine of the prepared arrays of a scan."""
@@ -154,13 +162,13 @@ class PairDataset:
         """The landmarks of a scan, ``[P, N]`` float32 voxels; read once."""
         if subject.points is None:
             raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
-        key = ("points", subject.points)
-        if key not in self._cache:
-            world = read_points(subject.points, len(self.shape)).positions
-            self._cache[key] = transform_points(np.linalg.inv(self.grid_of(subject)), world).astype(
-                np.float32
-            )
-        return self._cache[key]
+        file = subject.points
+
+        def make() -> np.ndarray:
+            world = read_points(file, len(self.shape)).positions
+            return transform_points(np.linalg.inv(self.grid_of(subject)), world).astype(np.float32)
+
+        return self._cache.get(("points", file), make)
 
     def one_hot(self, subject: Subject) -> np.ndarray:
         """The one-hot label map of a scan, ``[*shape, K]`` float32, one channel per label value."""

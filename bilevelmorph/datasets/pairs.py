@@ -52,7 +52,9 @@ def read_list(
 
     Args:
         path: Text file with one name per line (scans to pair at random) or two
-            (a pair, moving first). Empty lines and ``#`` comments are skipped.
+            (a pair, moving first), separated by spaces, a tab or a comma. A line that is
+            the name of a file as a whole is one name, whatever it contains; around a tab or a
+            comma names may contain spaces. Empty lines and ``#`` comments are skipped.
         prefix, suffix: Added before and after every name.
         seg_prefix, seg_suffix: The same for the names of label maps; if both are
             empty, there are no label maps.
@@ -67,7 +69,9 @@ def read_list(
     subjects: list[Subject] = []
     pairs: list[Pair] = []
     for number, line in _lines(path):
-        names = line.replace(",", " ").split()
+        names = _names(line, path.parent, prefix, suffix)
+        if not names:
+            continue
         if len(names) > 2:
             raise fail(f"{path}, line {number}", f"{len(names)} names", "one name, or two for a pair")
         where, ends = f"{path}, line {number}", [(prefix, suffix)]
@@ -153,8 +157,19 @@ def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
     return list(pairs)
 
 
+def _names(line: str, folder: Path, prefix: str, suffix: str) -> list[str]:
+    """The names in a line, which are separated only where the line is not a name itself."""
+    if any((base / f"{prefix}{line}{suffix}").is_file() for base in (Path(), folder)):
+        return [line]
+    line = line.split("#")[0].strip()
+    for mark in "\t,":
+        if mark in line:
+            return [name.strip() for name in line.split(mark) if name.strip()]
+    return line.split()
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
-    numbered = ((i, line.split("#")[0].strip()) for i, line in enumerate(_text(path).splitlines(), 1))
+    numbered = ((i, line.strip()) for i, line in enumerate(_text(path).splitlines(), 1))
     return [(i, line) for i, line in numbered if line]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
+from bilevelmorph.io.headers import affine_of
 from bilevelmorph.io.volumes import checked, load_volume
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def as_volume(image: ImageLike, kind: str = "image", name: str = "image") -> Vol
     if isinstance(image, nib.spatialimages.SpatialImage):
         header = image.header if isinstance(image.header, nib.Nifti1Header) else None
         known = str(image.get_filename() or name)
-        return checked(np.asanyarray(image.dataobj), np.asarray(image.affine, float), kind, known, header)
+        return checked(np.asanyarray(image.dataobj), affine_of(image), kind, known, header)
     if isinstance(image, tuple) and len(image) == 2:
         return checked(np.asarray(image[0]), np.asarray(image[1], float), kind, name)
     if type(image).__module__.startswith("SimpleITK"):

@@ -12,6 +12,7 @@ import numpy as np
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
+from bilevelmorph.io.headers import affine_of, place
 from bilevelmorph.registry import READERS, accepted
 
 WRITABLE = (".nii", ".nii.gz", ".npz")
@@ -128,7 +129,7 @@ def add_reader(reader: str | None) -> None:
 def read_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
     """Read voxels, affine and header of a file with nibabel."""
     image: Any = nib.load(path)
-    return np.asanyarray(image.dataobj), image.affine, image.header
+    return np.asanyarray(image.dataobj), affine_of(image), image.header
 
 
 def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +196,9 @@ def _whole_numbers(data: np.ndarray, path: str | Path) -> np.ndarray:
     if np.issubdtype(data.dtype, np.floating):
         if not np.isfinite(data).all() or (data != np.round(data)).any():
             raise fail(str(path), "fractions or NaN in a label map", "whole numbers", "is it an image?")
-        data = data.astype(np.int32)
+        if np.abs(data).max(initial=0) > 2**53:
+            raise fail(str(path), "labels beyond 2^53 stored as fractions", "integers")
+        data = data.astype(np.int64 if np.abs(data).max(initial=0) >= 2**31 else np.int32)
     return np.ascontiguousarray(data.astype(np.uint8) if data.dtype == bool else data)
 
 
@@ -217,17 +220,22 @@ def save_volume(path: str | Path, volume: Volume) -> None:
 
 
 def to_nifti(volume: Volume) -> nib.Nifti1Image:
-    """Convert to a nibabel image, in a data type that NIfTI supports."""
+    """Convert to a nibabel image, in a data type that NIfTI supports.
+
+    Nothing of the header that the volume was read with is carried over but what its positions
+    refer to: descriptions and intents may be those of another image, and name a patient.
+    """
     data = volume.data
     if data.dtype == np.float16:
         data = data.astype(np.float32)
-    if data.dtype in (np.int64, np.uint64, np.bool_):
-        data = data.astype(np.int32 if data.dtype != np.bool_ else np.uint8)
-    header = volume.header if isinstance(volume.header, nib.Nifti1Header) else None
-    image = nib.Nifti1Image(data, volume.affine, header)
-    image.set_data_dtype(data.dtype)
-    image.header["scl_slope"], image.header["scl_inter"] = 1, 0
-    image.header["cal_min"], image.header["cal_max"] = 0, 0
-    if header is None:
-        image.header.set_xyzt_units("mm")
-    return image
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    if data.dtype in (np.int64, np.uint64) and np.can_cast(np.min_scalar_type(_widest(data)), np.int32):
+        data = data.astype(np.int32)
+    return place(nib.Nifti1Image(data, volume.affine, dtype=data.dtype), volume.affine, volume.header)
+
+
+def _widest(data: np.ndarray) -> int:
+    """A number that needs as many bits as any voxel."""
+    low, high = int(data.min(initial=0)), int(data.max(initial=0))
+    return high if high > -low else low

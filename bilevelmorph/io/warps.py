@@ -12,6 +12,7 @@ from bilevelmorph.data.geometry import sample_field, transform_points
 from bilevelmorph.data.volume import Volume, check_affine
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
+from bilevelmorph.io.headers import affine_of, place, sheared
 from bilevelmorph.io.itk import voxels_to_lps
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
@@ -39,6 +40,9 @@ def save_warp(
     data = np.asarray(displacement, np.float32)
     if form == "itk" and ending == ".npz":
         raise fail(str(path), "npz for a warp of ITK's form", "nii or nii.gz")
+    if form == "itk" and sheared(np.asarray(affine, float)):
+        came = "a grid whose axes are not perpendicular, for a warp of ITK's form, which ITK would refuse"
+        raise fail(str(path), came, "voxelmorph's form", "or resample the fixed image")
     with atomic_path(path) as temporary:
         if ending == ".npz":
             np.savez_compressed(temporary, warp=data, affine=affine)
@@ -48,9 +52,8 @@ def save_warp(
             data = data.reshape(*data.shape[:-1], *[1] * (5 - data.ndim), data.shape[-1])
         elif data.shape[-1] == 2:
             data = data[:, :, None]
-        image = nib.Nifti1Image(data, affine)
+        image = place(nib.Nifti1Image(data, affine), affine)
         image.header.set_intent("vector", name="voxel displacement" if form == "voxelmorph" else "")
-        image.header.set_xyzt_units("mm")
         nib.save(image, temporary)
 
 
@@ -111,7 +114,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         else:
             image: Any = nib.load(path)
             _check_intent(path, image.header)
-            data, affine = np.asanyarray(image.dataobj), image.affine
+            data, affine = np.asanyarray(image.dataobj), affine_of(image)
     except InputError:
         raise
     except Exception as error:

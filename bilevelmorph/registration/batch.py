@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from bilevelmorph.config.codec import to_dict
 from bilevelmorph.config.descent_config import DescentConfig
+from bilevelmorph.data.geometry import onto
 from bilevelmorph.datasets.pairs import Pair
 from bilevelmorph.devices import xla_request
 from bilevelmorph.errors import InputError, argument, fail, positive
@@ -259,9 +260,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
 
     moving, fixed = load_volume(job["moving"]), load_volume(job["fixed"])
     segs = [load_volume(job[k], "labels") if job[k] else None for k in ("moving_seg", "fixed_seg")]
-    for seg, image, side in zip(segs, (moving, fixed), ("moving", "fixed"), strict=True):
-        if seg is not None and seg.shape != image.shape:
-            raise fail(str(job[f"{side}_seg"]), f"shape {seg.shape}", f"that of its image, {image.shape}")
+    segs = [s and onto(s, image) for s, image in zip(segs, (moving, fixed), strict=True)]
     registrar = _registrar(json.dumps(settings, sort_keys=True))
     result = registrar(moving, fixed)
     bids = bool(settings.get("bids"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bilevelmorph.data.geometry import warp_volume
+from bilevelmorph.data.geometry import onto, warp_volume
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.datasets.pairs import Pair, Subject, with_labels
@@ -95,14 +95,11 @@ def labels_of(subject: Subject, image: Volume) -> Volume:
         image: Its image.
 
     Raises:
-        InputError: There is none, or it has another shape.
+        InputError: There is none, or its grid is another one.
     """
     if subject.labels is None:
         raise fail(str(subject.image), "no label map", "one, to score the registration")
-    labels = load_volume(subject.labels, "labels")
-    if labels.shape != image.shape:
-        raise fail(str(subject.labels), f"shape {labels.shape}", f"that of its image, {image.shape}")
-    return labels
+    return onto(load_volume(subject.labels, "labels"), image)
 
 
 def _scores(moved: Volume, fixed: Volume, labels: Sequence[int] | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ import numpy as np
 from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.data.geometry import (
     integer_shift,
+    onto,
     outside_of,
     read_field,
     resample,
@@ -24,6 +25,7 @@ from bilevelmorph.data.geometry import (
 from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail, positive
+from bilevelmorph.io.headers import doubts as header_doubts
 from bilevelmorph.io.images import ImageLike, as_volume
 from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
 from bilevelmorph.metrics.similarity import local_correlation
@@ -165,6 +167,7 @@ class Registrar:
         """
         began = time.perf_counter()
         self._check(moving, fixed, mask)
+        mask = mask and onto(mask, fixed)
         region = None if mask is None else mask.data > 0
         pair = self._prepared(moving, fixed, region)
         work, source, affine = pair.fixed, pair.moving, pair.affine
@@ -243,8 +246,6 @@ class Registrar:
         if self.network is not None and self.network.channels != 1:
             came = f"a model of {self.network.channels} channels"
             raise fail("model", came, "a model of one channel, like the images")
-        if mask is not None and mask.shape != fixed.shape:
-            raise fail(mask.name, f"shape {mask.shape}", f"that of {fixed.name}, {fixed.shape}")
         if mask is not None and not (mask.data > 0).any():
             raise fail(mask.name, "an empty mask", "at least one voxel above 0")
 
@@ -325,7 +326,7 @@ class Registrar:
     def _doubts(
         self, result: Registration, moving: Volume, fixed: Volume, similarity: list[float]
     ) -> list[str]:
-        doubts = []
+        doubts = [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]
         if similarity[1] < similarity[0] - 1e-4:
             doubts.append(f"similarity fell from {similarity[0]:.3f} to {similarity[1]:.3f}")
         extent = np.linalg.norm(np.array(fixed.shape) * fixed.spacing)

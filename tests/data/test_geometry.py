@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
@@ -11,6 +12,7 @@ from scipy.interpolate import RegularGridInterpolator
 from bilevelmorph.data.geometry import (
     centre_translation,
     integer_shift,
+    onto,
     outside_of,
     read_field,
     resample,
@@ -238,3 +240,35 @@ def test_respaced_smooths_images_and_reads_labels():
     labels = resample_to_spacing(Volume(7 * checks, np.eye(4), "labels"), 2.0).data
     assert labels.dtype == np.uint8
     assert set(np.unique(labels)) <= {0, 7}
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LIA", "PSR", "ILP"])
+@pytest.mark.parametrize("shape", [(6, 6, 6), (4, 5, 6)])
+def test_labels_in_other_axes_are_brought_onto_their_image(rng, axes, shape):
+    """nibabel turns the label map; its voxels come back exactly."""
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = -70, 5, 11
+    labels = nib.Nifti1Image(rng.integers(0, 9, shape).astype(np.int16), affine)
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(affine), nib.orientations.axcodes2ornt(tuple(axes))
+    )
+    turned = labels.as_reoriented(turn)
+    image = Volume(rng.random(shape), affine)
+    got = onto(Volume(np.asarray(turned.dataobj), turned.affine, "labels", header=turned.header), image)
+    np.testing.assert_array_equal(got.data, np.asarray(labels.dataobj))
+    np.testing.assert_array_equal(got.affine, affine)
+
+
+def test_a_label_map_without_an_affine_lies_on_its_image(rng):
+    labels = Volume(rng.integers(0, 3, (4, 5, 6)), np.eye(4), "labels")
+    assert onto(labels, Volume(rng.random((4, 5, 6)), np.diag([2.0, 3.0, 4.0, 1.0]))) is labels
+
+
+@pytest.mark.parametrize(("shape", "shift", "part"), [((4, 5, 7), 0, "shape"), ((4, 5, 6), 99, "elsewhere")])
+def test_a_label_map_of_another_image_is_refused(rng, shape, shift, part):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    image = Volume(rng.random((4, 5, 6)), affine)
+    moved = affine.copy()
+    moved[0, 3] += shift
+    with pytest.raises(InputError, match=part):
+        onto(Volume(np.ones(shape, np.uint8), moved, "labels"), image)

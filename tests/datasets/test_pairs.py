@@ -242,3 +242,25 @@ def test_with_labels(tmp_path):
     message = refusal(with_labels, [good, bad], "pairs.csv")
     assert message.startswith("pairs.csv: ")
     assert "s4.nii.gz" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("a b.npy", ""), ("a #2.npy", ""), ("x,y.npy", ""), ("plain.npy", ""), ("plain.npy", "  # the first")],
+)
+def test_a_line_that_is_a_file_is_one_name(tmp_path, name, ending):
+    for file in (name, "other.npy"):
+        (tmp_path / file).touch()
+    (tmp_path / "list.txt").write_text(f"{name}{ending}\nother.npy\n# no more\n", encoding="utf-8")
+    subjects, pairs = read_list(tmp_path / "list.txt")
+    assert [s.name for s in subjects] == [name, "other.npy"]
+    assert not pairs
+
+
+@pytest.mark.parametrize("mark", ["\t", ",", ", "])
+def test_names_of_a_pair_may_contain_spaces(tmp_path, mark):
+    for file in ("a b.npy", "c d.npy"):
+        (tmp_path / file).touch()
+    (tmp_path / "list.txt").write_text(f"a b.npy{mark}c d.npy\n", encoding="utf-8")
+    _, (pair,) = read_list(tmp_path / "list.txt")
+    assert (pair.moving.name, pair.fixed.name) == ("a b.npy", "c d.npy")

@@ -56,7 +56,7 @@ def test_voxelmorphs_npz_is_for_the_moving_grid(tmp_path):
 @pytest.mark.parametrize("form", ["voxelmorph", "itk"])
 def test_the_form_may_be_demanded(tmp_path, form):
     path = tmp_path / "warp.nii.gz"
-    save_warp(path, np.ones((4, 5, 6, 3)), OBLIQUE, form)
+    save_warp(path, np.ones((4, 5, 6, 3)), np.diag([-2.0, 0.5, 3.0, 1.0]), form)
     np.testing.assert_allclose(load_warp(path, form)[0], 1, atol=1e-5)
     (other,) = {"voxelmorph", "itk"} - {form}
     with pytest.raises(InputError, match=f"warp_format: got {other}, where .*, expected {form}"):
