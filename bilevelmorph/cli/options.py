@@ -43,6 +43,8 @@ class ModelOptions:
     """JSON or YAML file with settings of instance optimisation; by default those of the model."""
     mc_samples: int = 0
     """Number of samples of a probabilistic model for an uncertainty map; 0 for none."""
+    fill: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Value of the moved image where the moving one does not reach; by default that of its background."""
     reader: Reader = None
     """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
@@ -66,4 +68,5 @@ class ModelOptions:
             "similarity": self.similarity,
             "settings": self.settings,
             "mc_samples": self.mc_samples,
+            "fill": self.fill,
         }

@@ -34,6 +34,8 @@ class Options:
     """Format of --warp: voxels, or millimetres as in ITK and ANTs; auto detects it from the axes."""
     interp: Annotated[Literal["linear", "nearest"] | None, arg(metavar="linear|nearest")] = None
     """Interpolation; overrides the one that --kind implies."""
+    fill: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Value where --moving does not reach; by default 0 for labels, that of the background for images."""
     reader: Reader = None
     """Function that reads files with a new extension, such as .ending=my_module:read."""
     gpu: Gpu = "0"
@@ -62,7 +64,7 @@ def run(options: Options) -> None:
         kind = "labels" if options.interp == "nearest" else "image"
     else:
         kind = kind_of(raw.data, options.moving) if options.kind == "auto" else options.kind
-    moved = warp_volume(Volume(raw.data, raw.affine, kind, raw.name), displacement, grid)
+    moved = warp_volume(Volume(raw.data, raw.affine, kind, raw.name), displacement, grid, options.fill)
     if outside_of(raw.shape, targets_of(displacement, grid, raw.affine)).all():
         fix = f"is {options.warp} for another image, or of another form ({argument('warp_format')})?"
         raise fail(options.warp, f"displacements that all lead out of {options.moving}", "its own warp", fix)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from bilevelmorph.data.preprocessing import to_canonical
+from bilevelmorph.data.preprocessing import background, to_canonical
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
 
@@ -67,18 +67,24 @@ def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
     return np.any((positions < -0.5) | (positions > np.array(shape) - 0.5), axis=-1)
 
 
-def warp_volume(volume: Volume, displacement: np.ndarray, grid: np.ndarray) -> Volume:
+def warp_volume(
+    volume: Volume, displacement: np.ndarray, grid: np.ndarray, fill: float | None = None
+) -> Volume:
     """Warp a volume onto the grid of a displacement.
 
     Args:
         volume: Volume to warp.
         displacement: ``[*T, N]`` voxels of the output grid, pull-back.
         grid: ``[4, 4]`` affine of the output grid.
+        fill: Value of what the volume does not cover; by default 0 for label maps, and
+            `bilevelmorph.data.preprocessing.background` for images.
 
     Returns:
         A `Volume` of the same kind on the output grid; label maps keep their dtype.
     """
-    data = sample(volume, targets_of(displacement, grid, volume.affine))
+    if fill is None:
+        fill = 0.0 if volume.kind == "labels" else background(volume.data)
+    data = sample(volume, targets_of(displacement, grid, volume.affine), fill)
     return Volume(data, grid, volume.kind, volume.name, None)
 
 
@@ -96,20 +102,23 @@ def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -
     return transform_points(np.linalg.inv(moving) @ grid, positions)
 
 
-def resample(volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray) -> Volume:
+def resample(
+    volume: Volume, shape: Sequence[int], grid: np.ndarray, world: np.ndarray, outside: float = 0.0
+) -> Volume:
     """Resample a volume onto another grid.
 
     Args:
         volume: Volume to resample.
         shape, grid: Shape and affine of the output.
         world: ``[4, 4]`` matrix from world positions of the output to those of `volume`, millimetres.
+        outside: Value of what the volume does not cover.
     """
     mapping = np.linalg.inv(volume.affine) @ world @ grid
     shift = integer_shift(mapping, volume.ndims)
     if shift is None:
-        data = sample(volume, transform_points(mapping, voxel_positions(shape)))
+        data = sample(volume, transform_points(mapping, voxel_positions(shape)), outside)
     else:
-        data = _shifted(volume.data, shift, shape)
+        data = _shifted(volume.data, shift, shape, outside)
         data = data.astype(np.float32) if volume.kind == "image" else data
     return Volume(data, grid, volume.kind, volume.name, None)
 
@@ -203,9 +212,9 @@ def integer_shift(mapping: np.ndarray, ndims: int) -> np.ndarray | None:
     return shift.astype(int) if np.allclose(found, plain, rtol=0, atol=1e-6) else None
 
 
-def _shifted(data: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """``out[x] = data[x + shift]``, zero outside."""
-    out = np.zeros(tuple(shape), data.dtype)
+def _shifted(data: np.ndarray, shift: np.ndarray, shape: Sequence[int], outside: float) -> np.ndarray:
+    """``out[x] = data[x + shift]``, filled outside."""
+    out = np.full(tuple(shape), outside, data.dtype)
     ranges = [(max(0, -s), min(n, size - s)) for s, n, size in zip(shift, shape, data.shape, strict=True)]
     if all(a < b for a, b in ranges):
         into = tuple(slice(a, b) for a, b in ranges)

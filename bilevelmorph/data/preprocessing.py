@@ -32,6 +32,18 @@ def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> n
     return (np.clip((data - low) / max(high - low, 1e-300), 0, 1)).astype(np.float32)
 
 
+def background(data: np.ndarray) -> float:
+    """The intensity of what surrounds the body, given to places that an image does not cover.
+
+    It is the lower percentile of the normalisation, so that it moves and scales with the intensities: air in
+    CT, whether in HU or not, and zero where the background is empty.
+
+    >>> background(np.array([-1000.0, -1000.0, 40.0]))
+    -1000.0
+    """
+    return float(np.percentile(data, PERCENTILES[0], method="lower"))
+
+
 def to_canonical(volume: Volume) -> Volume:
     """Flip and permute the axes so that they lie nearest to R, A, S."""
     if volume.ndims == 2:

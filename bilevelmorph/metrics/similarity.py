@@ -6,13 +6,20 @@ import numpy as np
 from scipy import ndimage
 
 
-def local_correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None, width: int = 9) -> float:
+def local_correlation(
+    a: np.ndarray,
+    b: np.ndarray,
+    mask: np.ndarray | None = None,
+    width: int = 9,
+    known: np.ndarray | None = None,
+) -> float:
     """Mean squared local correlation, the counterpart of the loss `LocalNCC`.
 
     Args:
         a, b: ``[*S]``, intensities of order one.
         mask: Bool ``[*S]``; restricts the mean, by default to windows in which `a` varies.
         width: Window width in voxels.
+        known: Bool ``[*S]``: where both images are known; the others are in no window.
 
     Returns:
         From 0 (unrelated) to 1 (linearly related in every window).
@@ -22,9 +29,15 @@ def local_correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = No
     1.0
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if known is not None and not known.all():
+        weight = ndimage.uniform_filter(known.astype(np.float64), width, mode="nearest")
+        weight = np.maximum(weight, 1e-9)
+        a, b = a * known, b * known
+    else:
+        known, weight = np.ones(a.shape, bool), np.ones(())
 
     def mean(x: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(x, width, mode="nearest")
+        return ndimage.uniform_filter(x, width, mode="nearest") / weight
 
     mean_a, mean_b = mean(a), mean(b)
     variance_a = np.maximum(mean(a * a) - mean_a**2, 0)
@@ -32,4 +45,5 @@ def local_correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = No
     cross = mean(a * b) - mean_a * mean_b
     correlation = cross**2 / (variance_a * variance_b + 1e-8)
     inside = variance_a > 1e-5 if mask is None else np.asarray(mask, bool)
+    inside = inside & known
     return float(correlation[inside].mean()) if inside.any() else 0.0

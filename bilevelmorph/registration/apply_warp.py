@@ -15,7 +15,10 @@ from bilevelmorph.registration.result import Registration
 
 
 def warp(
-    moving: ImageLike, by: Registration | str | Path | tuple[np.ndarray, np.ndarray], kind: str = "image"
+    moving: ImageLike,
+    by: Registration | str | Path | tuple[np.ndarray, np.ndarray],
+    kind: str = "image",
+    fill: float | None = None,
 ) -> Volume:
     """Warp an image or a label map onto the grid of a warp.
 
@@ -25,6 +28,8 @@ def warp(
             voxels and the ``[4, 4]`` affine of their grid.
         kind: ``"image"`` (linear interpolation) or ``"labels"`` (nearest neighbour); ignored
             if `moving` is a `Volume`, which has its own kind.
+        fill: Value of what `moving` does not cover; by default 0 for label maps and that of the
+            background for images.
 
     Returns:
         The moved volume; label maps keep their dtype.
@@ -47,4 +52,4 @@ def warp(
         raise fail(
             "warp", f"{displacement.shape[-1]}-D displacements", f"{volume.ndims}-D ones, as {volume.name}"
         )
-    return warp_volume(volume, displacement, grid)
+    return warp_volume(volume, displacement, grid, fill)

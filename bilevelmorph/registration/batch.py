@@ -294,7 +294,7 @@ def _registrar(settings: str) -> Any:
     use_threads(values.get("threads", 0))
     from bilevelmorph.registration.registrar import Registrar
 
-    names = ("affine", "init", "quality", "instance_steps", "similarity", "settings", "mc_samples")
+    names = ("affine", "init", "quality", "instance_steps", "similarity", "settings", "mc_samples", "fill")
     chosen = {name: values[name] for name in names if name in values}
     if isinstance(chosen.get("settings"), dict):
         chosen["settings"] = DescentConfig.of(**chosen["settings"])

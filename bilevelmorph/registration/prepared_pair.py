@@ -18,6 +18,8 @@ class PreparedPair:
         fixed: The fixed image, ``[*S]``, normalised.
         moving: The moving image on the same grid, ``[*S]``, normalised.
         affine: ``[4, 4]`` matrix from world positions of the fixed to those of the moving image, mm.
+        known: Bool ``[*S]``, where the moving image reaches, if it covers only a part of the fixed one;
+            `fixed` is then zero elsewhere.
 
     >>> still = PreparedPair(Volume(np.zeros((8, 8)), np.eye(4)), np.zeros((8, 8)), np.eye(4))
     >>> int(still.labels(Volume(np.eye(8, dtype=int), np.eye(4), "labels"), moving=True).sum())
@@ -27,6 +29,7 @@ class PreparedPair:
     fixed: Volume
     moving: np.ndarray
     affine: np.ndarray
+    known: np.ndarray | None = None
 
     def labels(self, labels: Volume, moving: bool = False) -> np.ndarray:
         """A label map of one of the images on the grid of the pair, ``[*S]``."""

@@ -22,15 +22,13 @@ from bilevelmorph.data.geometry import (
     voxel_positions,
     warp_volume,
 )
-from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
+from bilevelmorph.data.preprocessing import PERCENTILES, background, crop_or_pad, normalise, to_canonical
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail, positive
-from bilevelmorph.io.headers import doubts as header_doubts
 from bilevelmorph.io.images import ImageLike, as_volume
-from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
-from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.models import load_model
 from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.assessment import assess
 from bilevelmorph.registration.prepared_pair import PreparedPair
 from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
     from bilevelmorph.registration.predictor import Predictor
     from bilevelmorph.registration.uncertainty import Uncertainty
 
+# Share of the body of the fixed image outside the moving one from which the rest alone is registered.
+PARTLY = 0.1
 METHODS = ("model", "affine", "rigid", "identity")
 
 
@@ -64,6 +64,8 @@ class Registrar:
         similarity: Similarity of instance optimisation, or several; by default that of the settings.
         settings: Settings of instance optimisation, or a file of them; by default those of the model.
         mc_samples: Number of samples for the uncertainty map; 0 for none. See `Uncertainty`.
+        fill: Value of the moved image where the moving one does not reach; by default that of the
+            background, see `bilevelmorph.data.preprocessing.background`.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import IdentityNetwork
@@ -87,13 +89,14 @@ class Registrar:
         similarity: str | Sequence[str] | None = None,
         settings: DescentConfig | str | Path | None = None,
         mc_samples: int = 0,
+        fill: float | None = None,
         xla: str = "auto",
     ) -> None:
         self.network: Any = None
         if deformable:
             self.network = load_model(model) if isinstance(model, str) else model
         options = self.network.preprocessing if self.network is not None else {}
-        self.affine = affine
+        self.affine, self.fill = affine, fill
         self.init, self.xla = init or options.get("grid", "header"), xla
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape, self.spacing = options.get("shape"), options.get("spacing")
@@ -171,17 +174,19 @@ class Registrar:
         region = None if mask is None else mask.data > 0
         pair = self._prepared(moving, fixed, region)
         work, source, affine = pair.fixed, pair.moving, pair.affine
-        step, back, refined = self._deform(source, work, mask, inverse, on_iteration)
+        step, back, refined = self._deform(pair, mask, inverse, on_iteration)
         displacement = self._to_native(step, work, fixed, affine)
-        moved = warp_volume(moving, displacement, fixed.affine)
+        fill = background(moving.data) if self.fill is None else self.fill
+        moved = warp_volume(moving, displacement, fixed.affine, fill)
         seconds = time.perf_counter() - began
         moved = Volume(moved.data, fixed.affine, "image", moving.name, fixed.header)
-        result = Registration(moving, fixed, moved, displacement, affine, {}, init=self.init)
+        result = Registration(moving, fixed, moved, displacement, affine, {"fill": fill}, init=self.init)
         if inverse:
             result.inverse = self._inverse(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
-        self._report(result, moving, fixed, region, seconds)
+        assess(result, self.percentiles, region, self.affine)
+        result.report["seconds"] = seconds
         if refined is not None:
             result.levels = refined.levels
             result.warnings += refined.warnings
@@ -207,17 +212,26 @@ class Registrar:
         work = self._work_grid(fixed)
         own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
         own = own.with_data(normalise(own.data, self.percentiles))
-        return PreparedPair(work, resample(own, work.shape, work.affine, affine).data, affine)
+        source = resample(own, work.shape, work.affine, affine).data
+        if self.init == "centre":  # crops, whose surroundings were padded with zeros in training as well
+            return PreparedPair(work, source, affine)
+        to_moving = np.linalg.inv(moving.affine) @ affine @ work.affine
+        lost = outside_of(moving.shape, transform_points(to_moving, voxel_positions(work.shape)))
+        body = work.data > 0.05
+        if not body.any() or lost[body].mean() <= PARTLY:
+            return PreparedPair(work, source, affine)
+        # The same edge in both images draws neither towards it; the descent does not look beyond.
+        return PreparedPair(work.with_data(work.data * ~lost), source, affine, ~lost)
 
     def _deform(
         self,
-        source: np.ndarray,
-        work: Volume,
+        pair: PreparedPair,
         mask: Volume | None,
         inverse: bool,
         on_iteration: Callable[[], None] | None,
     ) -> tuple[np.ndarray | None, np.ndarray | None, Refinement | None]:
         """The displacement on the work grid, its inverse if requested, and what instance optimisation did."""
+        work, source = pair.fixed, pair.moving
         optimizer = self._optimizer(work.shape)
         found = None
         if self.predictor is not None:
@@ -229,6 +243,8 @@ class Registrar:
             weight = resample(
                 Volume((mask.data > 0).astype(np.float32), mask.affine), work.shape, work.affine, np.eye(4)
             ).data
+        if pair.known is not None:
+            weight = pair.known * (np.float32(1) if weight is None else weight)
         start = np.zeros((*work.shape, work.ndims), np.float32) if found is None else found.displacement
         refined = optimizer(start, source, work.data, weight, inverse, on_iteration)
         return refined.displacement, refined.inverse, refined
@@ -301,48 +317,6 @@ class Registrar:
         there = transform_points(np.linalg.inv(moving.affine) @ work.affine, at)
         return (there - here).astype(np.float32)
 
-    def _report(
-        self, result: Registration, moving: Volume, fixed: Volume, region: np.ndarray | None, seconds: float
-    ) -> None:
-        start = align(moving, fixed, "none", self.init)
-        before = resample(moving, fixed.shape, fixed.affine, start).data
-        target = normalise(fixed.data, self.percentiles)
-        similarity = [
-            local_correlation(target, normalise(x, self.percentiles), region)
-            for x in (before, result.moved.data)
-        ]
-        distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
-        inside = slice(None) if region is None else region
-        result.report = {
-            "similarity_before": similarity[0],
-            "similarity_after": similarity[1],
-            "mean_displacement_mm": float(distance[inside].mean()),
-            "folding_percent": folding_percent(result.displacement),
-            "log_jacobian_sd": log_jacobian_deviation(result.displacement),
-            "seconds": seconds,
-        }
-        result.warnings = self._doubts(result, moving, fixed, similarity)
-
-    def _doubts(
-        self, result: Registration, moving: Volume, fixed: Volume, similarity: list[float]
-    ) -> list[str]:
-        doubts = [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]
-        if similarity[1] < similarity[0] - 1e-4:
-            doubts.append(f"similarity fell from {similarity[0]:.3f} to {similarity[1]:.3f}")
-        extent = np.linalg.norm(np.array(fixed.shape) * fixed.spacing)
-        apart = np.linalg.norm(moving.centre - fixed.centre)
-        if self.affine == "none" and self.init == "header" and apart > 0.25 * extent:
-            doubts.append(f"the centres are {apart:.0f} mm apart; an affine step, or init centre, may help")
-        mapping = np.linalg.inv(moving.affine) @ fixed.affine
-        targets = transform_points(mapping, voxel_positions(fixed.shape) + result.displacement)
-        body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
-        lost = float(outside_of(moving.shape, targets)[body].mean()) if body.any() else 0.0
-        if lost > 0.3:
-            doubts.append(f"{lost:.0%} of the fixed image lies outside the moving one")
-        if result.report["folding_percent"] > 1:
-            doubts.append(f"{result.report['folding_percent']:.1f} % of voxels fold")
-        return doubts
-
 
 def register(
     moving: ImageLike,
@@ -358,6 +332,7 @@ def register(
     similarity: str | Sequence[str] | None = None,
     settings: DescentConfig | str | Path | None = None,
     mc_samples: int = 0,
+    fill: float | None = None,
 ) -> Registration:
     """Register one pair; for many pairs with one model, use a `Registrar`.
 
@@ -366,7 +341,8 @@ def register(
             SimpleITK images, pairs ``(array, affine)``, or Volumes.
         model: Name of a bundled model, a file, or a network; None for instance optimisation
             without a model or, at quality ``"fast"``, the linear part alone.
-        affine, init, quality, instance_steps, similarity, settings, mc_samples: See `Registrar`.
+        affine, init, quality, instance_steps, similarity, settings, mc_samples, fill: See
+            `Registrar`.
         fixed_mask: Mask on the fixed grid, to which the affine step, instance optimisation, the
             similarities and the mean displacement in the report are restricted.
         inverse: Also compute the inverse displacement.
@@ -392,6 +368,7 @@ def register(
         similarity=similarity,
         settings=settings,
         mc_samples=mc_samples,
+        fill=fill,
     )
     mask = None if fixed_mask is None else as_volume(fixed_mask, "labels", "fixed mask")
     pair = as_volume(moving, name="moving"), as_volume(fixed, name="fixed")

@@ -189,6 +189,7 @@ def test_report(registrar):
             "folding_percent",
             "log_jacobian_sd",
             "seconds",
+            "fill",
         }
         assert report["similarity_after"] == pytest.approx(1, abs=0.01)
         assert report["folding_percent"] == 0

@@ -1,0 +1,76 @@
+"""What the result of a registration is like: the numbers of its report, and reasons for doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bilevelmorph.data.geometry import outside_of, resample, targets_of, transform_points, voxel_positions
+from bilevelmorph.data.preprocessing import background, normalise
+from bilevelmorph.io.headers import doubts as header_doubts
+from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
+from bilevelmorph.metrics.similarity import local_correlation
+from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.result import Registration
+
+
+def assess(
+    result: Registration,
+    percentiles: Sequence[float],
+    region: np.ndarray | None = None,
+    linear: str = "none",
+) -> None:
+    """Fill in the report and the warnings of a result.
+
+    What lies outside the moving image is unknown: it has no part in the similarities, which
+    therefore do not depend on the value that it was given.
+
+    Args:
+        result: The result to assess.
+        percentiles: Percentiles of the intensity normalisation.
+        region: Bool ``[*fixed]``, to which similarities and the mean displacement are restricted.
+        linear: The linear step: ``"none"``, ``"rigid"`` or ``"affine"``.
+    """
+    moving, fixed = result.moving, result.fixed
+    start = align(moving, fixed, "none", result.init)
+    before = resample(moving, fixed.shape, fixed.affine, start, background(moving.data)).data
+    places = voxel_positions(fixed.shape)
+    to_moving = np.linalg.inv(moving.affine) @ start @ fixed.affine
+    lost = outside_of(moving.shape, targets_of(result.displacement, fixed.affine, moving.affine))
+    target = normalise(fixed.data, percentiles)
+    similarity = [
+        local_correlation(target, normalise(x, percentiles), region, known=~unknown)
+        for x, unknown in (
+            (before, outside_of(moving.shape, transform_points(to_moving, places))),
+            (result.moved.data, lost),
+        )
+    ]
+    distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
+    inside = slice(None) if region is None else region
+    result.report |= {
+        "similarity_before": similarity[0],
+        "similarity_after": similarity[1],
+        "mean_displacement_mm": float(distance[inside].mean()),
+        "folding_percent": folding_percent(result.displacement),
+        "log_jacobian_sd": log_jacobian_deviation(result.displacement),
+    }
+    result.warnings += [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]
+    result.warnings += _doubts(result, similarity, lost, linear)
+
+
+def _doubts(result: Registration, similarity: list[float], lost: np.ndarray, linear: str) -> list[str]:
+    moving, fixed, doubts = result.moving, result.fixed, []
+    if similarity[1] < similarity[0] - 1e-4:
+        doubts.append(f"similarity fell from {similarity[0]:.3f} to {similarity[1]:.3f}")
+    extent = np.linalg.norm(np.array(fixed.shape) * fixed.spacing)
+    apart = np.linalg.norm(moving.centre - fixed.centre)
+    if linear == "none" and result.init == "header" and apart > 0.25 * extent:
+        doubts.append(f"the centres are {apart:.0f} mm apart; an affine step, or init centre, may help")
+    body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
+    share = float(lost[body].mean()) if body.any() else 0.0
+    if share > 0.3:
+        doubts.append(f"{share:.0%} of the fixed image lies outside the moving one")
+    if result.report["folding_percent"] > 1:
+        doubts.append(f"{result.report['folding_percent']:.1f} % of voxels fold")
+    return doubts
