@@ -34,7 +34,7 @@ def run(options: Options) -> None:
 
     displacement, grid = load_warp(options.warp)
     points, rows = read_points(options.points, displacement.shape[-1])
-    axes = AXES[: displacement.shape[-1]]
+    axes = AXES[: points.shape[-1]]
     flip = np.array([-1.0, -1.0, 1.0])[: len(axes)] if options.space == "lps" else 1.0
     moved = warp_points(points * flip, displacement, grid) * flip
     for row, point in zip(rows, moved, strict=True):

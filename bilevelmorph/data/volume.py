@@ -30,6 +30,17 @@ def check_affine(affine: np.ndarray, name: str) -> None:
         raise fail(f"affine of {name}", "a singular matrix", "one that can be inverted")
 
 
+def axial(affine: np.ndarray) -> bool:
+    """Whether the first two axes of a grid lie in the plane of x and y, the two of 2-D positions.
+
+    >>> axial(np.diag([2.0, 2.0, 3.0, 1.0])), axial(np.eye(4)[[0, 2, 1, 3]])
+    (True, False)
+    """
+    matrix = np.asarray(affine, float)[:3, :3]
+    rest = np.abs(np.concatenate([matrix[2, :2], matrix[:2, 2]])).max()
+    return bool(rest < 1e-6 * np.abs(matrix).max())
+
+
 @dataclass(frozen=True)
 class Volume:
     """An image or a label map that always carries its affine.

@@ -166,7 +166,8 @@ class PairDataset:
 
         def make() -> np.ndarray:
             world = read_points(file, len(self.shape)).positions
-            return transform_points(np.linalg.inv(self.grid_of(subject)), world).astype(np.float32)
+            voxels = transform_points(np.linalg.inv(self.grid_of(subject)), world)
+            return voxels[:, : len(self.shape)].astype(np.float32)
 
         return self._cache.get(("points", file), make)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bilevelmorph.data.volume import axial
 from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.atomic import atomic_path
 
@@ -82,6 +83,7 @@ def displacement_transform(
     """
     import SimpleITK
 
+    displacement = in_space(displacement, affine)
     n = displacement.shape[-1]
     lps = np.asarray(displacement, float) @ voxels_to_lps(affine, n)
     # The axes of SimpleITK's arrays are in reverse order.
@@ -94,6 +96,17 @@ def displacement_transform(
     field.SetOrigin((flip @ np.asarray(affine, float)[:3, 3])[:n].tolist())
     field.SetDirection((matrix / spacing)[:n, :n].ravel().tolist())
     return SimpleITK.DisplacementFieldTransform(field)
+
+
+def in_space(displacement: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A 2-D displacement in a plane other than that of x and y as one slice of a 3-D one, for ITK.
+
+    >>> in_space(np.ones([4, 5, 2]), np.eye(4)[[0, 2, 1, 3]]).shape
+    (4, 5, 1, 3)
+    """
+    if displacement.shape[-1] == 3 or axial(affine):
+        return displacement
+    return np.pad(displacement, [(0, 0), (0, 0), (0, 1)])[:, :, None]
 
 
 def voxels_to_lps(affine: np.ndarray, ndims: int) -> np.ndarray:

@@ -34,13 +34,16 @@ def read_points(path: str | Path, ndims: int) -> Points:
 
     Args:
         path: File to read.
-        ndims: 2 or 3.
+        ndims: 2 or 3, the smallest number of coordinates.
+
+    Returns:
+        The points, with as many coordinates as the file has.
 
     Raises:
         InputError: A line is invalid; the message names the file and the line.
     """
     rows, columns = _read(Path(path))
-    axes = AXES[:ndims]
+    axes = AXES if "z" in columns else AXES[:ndims]
     if not set(axes) <= set(columns):
         raise fail(f"{path}, line 1", ",".join(columns), "columns " + ",".join(axes))
     positions = [[_number(row[a], path, i) for a in axes] for i, row in enumerate(rows, 2)]

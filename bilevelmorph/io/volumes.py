@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bilevelmorph.data.volume import Volume
+from bilevelmorph.data.volume import Volume, axial
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.headers import affine_of, place
@@ -226,6 +226,8 @@ def to_nifti(volume: Volume) -> nib.Nifti1Image:
     refer to: descriptions and intents may be those of another image, and name a patient.
     """
     data = volume.data
+    if data.ndim == 2 and not axial(volume.affine):
+        data = data[:, :, None]  # two axes alone would lie in the plane of x and y for ITK
     if data.dtype == np.float16:
         data = data.astype(np.float32)
     if data.dtype == np.bool_:

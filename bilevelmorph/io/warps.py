@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 
 from bilevelmorph.data.geometry import sample_field, transform_points
-from bilevelmorph.data.volume import Volume, check_affine
+from bilevelmorph.data.volume import Volume, axial, check_affine
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.headers import affine_of, place, sheared
-from bilevelmorph.io.itk import voxels_to_lps
+from bilevelmorph.io.itk import in_space, voxels_to_lps
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 WARP_FORMATS = ("voxelmorph", "itk")
@@ -48,6 +48,7 @@ def save_warp(
             np.savez_compressed(temporary, warp=data, affine=affine)
             return
         if form == "itk":
+            data = in_space(data, affine)
             data = (data @ voxels_to_lps(affine, data.shape[-1])).astype(np.float32)
             data = data.reshape(*data.shape[:-1], *[1] * (5 - data.ndim), data.shape[-1])
         elif data.shape[-1] == 2:
@@ -97,6 +98,8 @@ def load_warp(
     check_affine(affine, str(path))
     if physical:
         data = data @ np.linalg.inv(voxels_to_lps(affine, data.shape[-1]))
+        if data.ndim == 4 and data.shape[2] == 1 and not axial(affine):
+            data = data[:, :, 0, :2]  # a slice in space, written by `in_space`
     return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
 
 
@@ -147,15 +150,23 @@ def warp_points(points: np.ndarray, displacement: np.ndarray, affine: np.ndarray
     """Map points of the fixed image to their positions in the moving image.
 
     Args:
-        points: ``[P, N]`` world positions in millimetres, RAS.
+        points: ``[P, N]`` world positions in millimetres, RAS; for 2-D displacements also ``[P, 3]``, which
+            a plane other than that of x and y needs.
         displacement: ``[*S, N]`` voxels of its own grid, pull-back.
         affine: ``[4, 4]`` affine of that grid.
 
     Returns:
-        ``[P, N]`` world positions in millimetres, RAS.
+        ``[P, N]``, or ``[P, 3]``: world positions in millimetres, RAS.
+
+    Raises:
+        InputError: Two coordinates are not enough.
 
     >>> warp_points(np.array([[1.0, 1.0]]), np.ones([4, 4, 2], np.float32), np.eye(4)).tolist()
     [[2.0, 2.0]]
     """
-    voxels = transform_points(np.linalg.inv(affine), np.asarray(points, float))
-    return transform_points(affine, voxels + sample_field(displacement, voxels))
+    n, points = displacement.shape[-1], np.asarray(points, float)
+    if points.shape[-1] == 2 and not axial(affine):
+        raise fail("points", "x and y", "x, y and z, as the plane of this warp is another one")
+    voxels = transform_points(np.linalg.inv(affine), points)
+    voxels[:, :n] += sample_field(displacement, voxels[:, :n])
+    return transform_points(affine, voxels)

@@ -39,4 +39,4 @@ class PreparedPair:
     def points(self, points: np.ndarray, moving: bool = False) -> np.ndarray:
         """World positions in one of the images, ``[P, N]`` mm, as voxels of the grid of the pair."""
         world = self.affine if moving else np.eye(4)
-        return transform_points(np.linalg.inv(world @ self.fixed.affine), points)
+        return transform_points(np.linalg.inv(world @ self.fixed.affine), points)[:, : self.fixed.ndims]

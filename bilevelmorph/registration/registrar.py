@@ -256,6 +256,11 @@ class Registrar:
                 f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}",
                 "both 2-D or both 3-D",
             )
+        if fixed.ndims == 2:
+            across = (np.linalg.inv(moving.affine) @ fixed.affine)[2, :2]
+            if np.abs(across).max() * max(fixed.shape) > 0.5:
+                came = f"{moving.name} and {fixed.name}, slices of different planes"
+                raise fail("pair", came, "slices of one plane")
         if self.network is not None and self.network.ndims != fixed.ndims:
             came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
             raise fail("model", came, f"a {fixed.ndims}-D model", "train one or choose another")

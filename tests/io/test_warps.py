@@ -10,6 +10,8 @@ import SimpleITK as sitk
 from bilevelmorph.data.geometry import transform_points, voxel_positions, warp_volume
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import InputError
+from bilevelmorph.io.itk import displacement_transform
+from bilevelmorph.io.volumes import load_volume, save_volume
 from bilevelmorph.io.warps import load_warp, save_warp, warp_points
 
 OBLIQUE = np.array([[1.1, -0.3, 0.1, -9], [0.25, 0.9, -0.2, 4], [0, 0.3, 1.6, 12], [0, 0, 0, 1]])
@@ -181,3 +183,49 @@ def test_points_agree_with_images(fixed_affine):
         moved = warp_volume(Volume(data, affine), displacement, fixed_affine).data
         assert np.unravel_index(int(moved.argmax()), shape) == voxel
         assert moved[voxel] == pytest.approx(1, abs=1e-3)
+
+
+PLANES = {
+    "axial": [[3, 0, 0, -95], [0, 4, 0, 6], [0, 0, 2, -85], [0, 0, 0, 1.0]],
+    "coronal": [[3, 0, 0, -95], [0, 0, 3, 6], [0, 4, 0, -85], [0, 0, 0, 1.0]],
+    "sagittal": [[0, 0, 2, 7], [-3, 0, 0, 95], [0, 4, 0, -85], [0, 0, 0, 1.0]],
+}
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_slices_of_any_plane(tmp_path, rng, plane):
+    """Points follow the slice in space, and ITK agrees; warps and images are read as they were written."""
+    affine = np.array(PLANES[plane])
+    field = rng.uniform(-0.4, 0.4, (9, 8, 2)).astype(np.float32)
+    voxels = np.array([[3, 4, 0, 1.0], [5, 2, 0, 1]])
+    moved = voxels.copy()
+    moved[:, :2] += [field[3, 4], field[5, 2]]
+    points, expected = (affine @ voxels.T).T[:, :3], (affine @ moved.T).T[:, :3]
+    np.testing.assert_allclose(warp_points(points, field, affine), expected, atol=1e-5)
+    for form in ("voxelmorph", "itk"):
+        save_warp(tmp_path / "w.nii.gz", field, affine, form)
+        again, grid = load_warp(tmp_path / "w.nii.gz")
+        np.testing.assert_allclose(again, field, atol=1e-5)
+        np.testing.assert_allclose(grid, affine, atol=1e-5)
+    n = 2 if plane == "axial" else 3
+    flip = np.array([-1, -1, 1])[:n]
+    transform = displacement_transform(field, affine)
+    for point, there in zip(points, expected, strict=True):
+        got = transform.TransformPoint((point[:n] * flip).tolist())
+        np.testing.assert_allclose(got * flip, there[:n], atol=1e-4)
+    if plane == "axial":
+        np.testing.assert_allclose(warp_points(points[:, :2], field, affine), expected[:, :2], atol=1e-5)
+    else:
+        with pytest.raises(InputError, match="x, y and z"):
+            warp_points(points[:, :2], field, affine)
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_itk_finds_a_slice_where_it_lies(tmp_path, rng, plane):
+    affine = np.array(PLANES[plane])
+    save_volume(tmp_path / "a.nii.gz", Volume(rng.random((9, 8)).astype(np.float32), affine))
+    np.testing.assert_allclose(load_volume(tmp_path / "a.nii.gz").affine, affine, atol=1e-5)
+    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    n = image.GetDimension()
+    got = image.TransformIndexToPhysicalPoint((3, 4, 0)[:n]) * np.array([-1, -1, 1])[:n]
+    np.testing.assert_allclose(got, (affine @ [3, 4, 0, 1])[:n], atol=1e-4)
