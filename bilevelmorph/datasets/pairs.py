@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +93,15 @@ def read_list(
 def read_csv(path: str | Path) -> list[Pair]:
     """Read pairs from a CSV file with the header ``moving,fixed[,moving_seg,fixed_seg]``.
 
+    Spreadsheets may separate the columns by semicolons or tabs, and write latin-1.
+
     Raises:
         InputError: A line is invalid; the message names the file and the line.
     """
     path = Path(path)
     text = _text(path)
     with io.StringIO(text, newline="") as stream:
-        reader = csv.DictReader(stream)
+        reader = csv.DictReader(stream, delimiter=_delimiter(text))
         header = [h.strip() for h in reader.fieldnames or []]
         if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
             raise fail(
@@ -157,6 +160,12 @@ def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
     return list(pairs)
 
 
+def _delimiter(text: str) -> str:
+    """What separates the columns of a table, by its header."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
+
+
 def _names(line: str, folder: Path, prefix: str, suffix: str) -> list[str]:
     """The names in a line, which are separated only where the line is not a name itself."""
     if any((base / f"{prefix}{line}{suffix}").is_file() for base in (Path(), folder)):
@@ -182,7 +191,10 @@ def _text(path: Path) -> str:
             raise UnicodeError("zero bytes")
         return text.decode("utf-8-sig")
     except UnicodeError as error:
-        raise fail(str(path), "a binary file", "a text file") from error
+        # Spreadsheets of western Europe write latin-1, in which any bytes are text but control characters.
+        if re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\x9f]", text):
+            raise fail(str(path), "a binary file", "a text file") from error
+        return text.decode("latin-1")
 
 
 def _existing(name: str, folder: Path, where: str) -> Path:

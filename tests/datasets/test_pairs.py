@@ -264,3 +264,16 @@ def test_names_of_a_pair_may_contain_spaces(tmp_path, mark):
     (tmp_path / "list.txt").write_text(f"a b.npy{mark}c d.npy\n", encoding="utf-8")
     _, (pair,) = read_list(tmp_path / "list.txt")
     assert (pair.moving.name, pair.fixed.name) == ("a b.npy", "c d.npy")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(tmp_path, mark, ending, encoding):
+    names = ["größe 1.npy", "b, c.npy"] if mark != "," else ["größe 1.npy", "b.npy"]
+    for name in names:
+        (tmp_path / name).touch()
+    text = f"moving{mark}fixed{ending}{names[0]}{mark}{names[1]}{ending}"
+    (tmp_path / "pairs.csv").write_bytes(text.encode(encoding))
+    (pair,) = read_csv(tmp_path / "pairs.csv")
+    assert [pair.moving.name, pair.fixed.name] == names
