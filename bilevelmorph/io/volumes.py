@@ -232,12 +232,7 @@ def to_nifti(volume: Volume) -> nib.Nifti1Image:
         data = data.astype(np.float32)
     if data.dtype == np.bool_:
         data = data.astype(np.uint8)
-    if data.dtype in (np.int64, np.uint64) and np.can_cast(np.min_scalar_type(_widest(data)), np.int32):
+    narrow = np.iinfo(np.int32)
+    if data.dtype in (np.int64, np.uint64) and narrow.min <= data.min() and data.max() <= narrow.max:
         data = data.astype(np.int32)
     return place(nib.Nifti1Image(data, volume.affine, dtype=data.dtype), volume.affine, volume.header)
-
-
-def _widest(data: np.ndarray) -> int:
-    """A number that needs as many bits as any voxel."""
-    low, high = int(data.min(initial=0)), int(data.max(initial=0))
-    return high if high > -low else low

@@ -200,3 +200,16 @@ def test_replacing_needs_a_folder_and_a_name(tmp_path):
     assert "make it first" in refusal(save_volume, tmp_path / "no" / "a.nii", Volume(GOOD, np.eye(4)))
     (tmp_path / "a.nii").mkdir()
     assert "a folder" in refusal(save_volume, tmp_path / "a.nii", Volume(GOOD, np.eye(4)))
+
+
+@pytest.mark.parametrize("stored", [np.int64, np.float64])
+@pytest.mark.parametrize("highest", [7, 100_000, 2**31 - 1, 2**31, 3 * 10**9])
+def test_label_numbers_of_any_size_come_back(tmp_path, highest, stored):
+    """As they were, by nibabel, and in 32 bits where these suffice, which every program reads."""
+    data = np.zeros((4, 5, 6), stored)
+    data[1:3] = highest
+    nib.save(nib.Nifti1Image(data, np.eye(4), dtype=stored), tmp_path / "in.nii")
+    save_volume(tmp_path / "out.nii", load_volume(tmp_path / "in.nii", "labels"))
+    written = np.asanyarray(nib.load(tmp_path / "out.nii").dataobj)
+    np.testing.assert_array_equal(written, data.astype(np.int64))
+    assert written.dtype == (np.int32 if highest < 2**31 else np.int64)
