@@ -170,6 +170,7 @@ def _one(options: Options) -> int:
     from bilevelmorph.data.geometry import onto
     from bilevelmorph.io.json import write_json
     from bilevelmorph.io.volumes import load_volume
+    from bilevelmorph.io.warps import check_form
     from bilevelmorph.registration.output_paths import OutputPaths
 
     names = {f.name for f in dataclasses.fields(OutputPaths)}
@@ -178,6 +179,9 @@ def _one(options: Options) -> int:
     outputs = OutputPaths(**wanted)
     outputs.check()
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
+    if outputs.warp or outputs.inverse_warp or options.out:  # before the work, not after it
+        for image in (fixed, moving) if outputs.inverse_warp else (fixed,):
+            check_form(options.warp_format, image.affine, image.name)
     seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
     mask = load_volume(pair.fixed_mask, "labels") if pair.fixed_mask else None
 

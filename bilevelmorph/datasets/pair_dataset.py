@@ -72,6 +72,8 @@ class PairDataset:
         self.percentiles = tuple(percentiles)
         self.seed, self.multichannel, self.spacing = seed, multichannel, spacing
         self.label_values, self.with_points = list(labels), points
+        if random_crop and (labels or points):
+            raise fail("random_crop", "labels or points beside it", "images alone")
         self.random_crop = random_crop
         self._cache = ArrayCache()
         self.shape = tuple(shape) if shape else self._common_shape()

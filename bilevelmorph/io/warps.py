@@ -40,9 +40,7 @@ def save_warp(
     data = np.asarray(displacement, np.float32)
     if form == "itk" and ending == ".npz":
         raise fail(str(path), "npz for a warp of ITK's form", "nii or nii.gz")
-    if form == "itk" and sheared(np.asarray(affine, float)):
-        came = "a grid whose axes are not perpendicular, for a warp of ITK's form, which ITK would refuse"
-        raise fail(str(path), came, "voxelmorph's form", "or resample the fixed image")
+    check_form(form, affine, path)
     with atomic_path(path) as temporary:
         if ending == ".npz":
             np.savez_compressed(temporary, warp=data, affine=affine)
@@ -56,6 +54,24 @@ def save_warp(
         image = place(nib.Nifti1Image(data, affine), affine)
         image.header.set_intent("vector", name="voxel displacement" if form == "voxelmorph" else "")
         nib.save(image, temporary)
+
+
+def check_form(form: str, affine: np.ndarray, name: str | Path) -> None:
+    """Refuse a form in which a warp on a grid cannot be written.
+
+    Args:
+        form: ``"voxelmorph"`` or ``"itk"``.
+        affine: ``[4, 4]`` affine of the grid.
+        name: Name for messages.
+
+    Raises:
+        InputError: The axes of the grid are not perpendicular, which ITK refuses.
+
+    >>> check_form("itk", np.eye(4), "warp.nii.gz")
+    """
+    if form == "itk" and sheared(np.asarray(affine, float)):
+        came = "a grid whose axes are not perpendicular, for a warp of ITK's form, which ITK would refuse"
+        raise fail(str(name), came, "voxelmorph's form", "or resample the fixed image")
 
 
 def load_warp(

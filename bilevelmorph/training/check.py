@@ -19,7 +19,7 @@ from bilevelmorph.networks.build import check_options, network_class
 from bilevelmorph.registry import LOSSES, METHODS, OUTER_OBJECTIVES, REGULARIZERS
 from bilevelmorph.training.build import make_energy
 from bilevelmorph.training.feature_problem import PARTS
-from bilevelmorph.training.mix import MixSource
+from bilevelmorph.training.mix_source import MixSource
 
 
 def check(config: TrainingConfig) -> None:

@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.training.checkpoint import save_checkpoint
-from bilevelmorph.training.mix import MeanValidation
 from bilevelmorph.training.trainer import Trainer
 from bilevelmorph.training.training_logger import TrainingLogger
-from bilevelmorph.training.validation import Validation
+from bilevelmorph.training.validation import Score
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -45,7 +44,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self,
         config: TrainingConfig,
         trainer: Trainer,
-        validation: Validation | MeanValidation | None = None,
+        validation: Score | None = None,
         initial_epoch: int = 0,
         quiet: bool = False,
     ) -> None:

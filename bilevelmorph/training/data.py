@@ -14,8 +14,8 @@ from bilevelmorph.datasets.pairs import Pair, Subject, read_csv, read_labels, re
 from bilevelmorph.errors import argument, fail
 from bilevelmorph.io.volumes import add_reader, holds
 from bilevelmorph.registry import OUTER_OBJECTIVES
-from bilevelmorph.training.mix import MeanValidation, open_mix
-from bilevelmorph.training.validation import Validation
+from bilevelmorph.training.mix import open_mix
+from bilevelmorph.training.validation import Score, Validation
 
 
 class TrainingData(NamedTuple):
@@ -38,7 +38,7 @@ class TrainingData(NamedTuple):
     """
 
     pairs: Any
-    validation: Validation | MeanValidation | None = None
+    validation: Score | None = None
     outer_pairs: PairDataset | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,9 @@ from bilevelmorph.metrics.deformation import folding_percent
 from bilevelmorph.metrics.overlap import mean_dice
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.ops.warping import warp
+
+# Scores a network; the values go to the log by their names, and `val_dice` decides which is the best.
+Score = Callable[[RegistrationNetwork], dict[str, float]]
 
 
 class Validation:

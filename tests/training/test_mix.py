@@ -12,7 +12,7 @@ from bilevelmorph.config import TrainingConfig
 from bilevelmorph.errors import InputError
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.training.data import open_data
-from bilevelmorph.training.mix import MixSource
+from bilevelmorph.training.mix_source import MixSource
 
 TINY = {
     "network": "propagation",
