@@ -29,7 +29,7 @@ def kind_of(data: np.ndarray, name: str) -> str:
     Raises:
         InputError: The voxels may be either.
 
-    >>> kind_of(np.repeat(np.arange(40.0), 5).reshape(40, 5), "atlas")
+    >>> kind_of(np.repeat(np.arange(40.0), 12).reshape(80, 6), "atlas")
     'labels'
     >>> kind_of(np.arange(200).reshape(40, 5), "scan")
     'image'
