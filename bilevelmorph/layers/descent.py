@@ -140,7 +140,9 @@ class Descent(keras.layers.Layer):
         factor = options.levels[level]
         small_fixed, small_moving = shrink(fixed, factor), shrink(moving, factor)
         small_mask = None if mask is None else shrink(mask, factor)
-        objective = self.objective(small_fixed, small_moving, small_mask, numbers)
+        objective: Any = self.objective(small_fixed, small_moving, small_mask, numbers)
+        if not tf.executing_eagerly():  # one graph for all places that call it
+            objective = tf.function(objective, autograph=False)
         here, first = (resize_field(x, spatial_shape(small_fixed)) for x in (field, start))
         if field is not start:
             values = [tf.reduce_sum(objective(x)[0], -1) for x in (first, here)]

@@ -13,10 +13,11 @@ def difference(x: tf.Tensor, axis: int) -> tf.Tensor:
     >>> difference(tf.reshape(tf.constant([0.0, 1.0, 3.0]), [1, 3, 1]), 1)[0, :, 0].numpy().tolist()
     [1.0, 2.0]
     """
-    before = [slice(None)] * x.shape.rank
-    after = list(before)
-    before[axis], after[axis] = slice(None, -1), slice(1, None)
-    return x[tuple(after)] - x[tuple(before)]
+    return _cut(x, axis, 1, None) - _cut(x, axis, None, -1)
+
+
+def _cut(x: tf.Tensor, axis: int, start: int | None, stop: int | None) -> tf.Tensor:
+    return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
 def gradient(x: tf.Tensor) -> list[tf.Tensor]:
@@ -28,12 +29,8 @@ def gradient(x: tf.Tensor) -> list[tf.Tensor]:
     out = []
     for axis in range(1, x.shape.rank - 1):
         step = difference(x, axis)
-        first = [slice(None)] * x.shape.rank
-        last, inner_low, inner_high = list(first), list(first), list(first)
-        first[axis], last[axis] = slice(0, 1), slice(-1, None)
-        inner_low[axis], inner_high[axis] = slice(None, -1), slice(1, None)
-        middle = (step[tuple(inner_low)] + step[tuple(inner_high)]) / 2
-        out.append(tf.concat([step[tuple(first)], middle, step[tuple(last)]], axis))
+        middle = (_cut(step, axis, None, -1) + _cut(step, axis, 1, None)) / 2
+        out.append(tf.concat([_cut(step, axis, 0, 1), middle, _cut(step, axis, -1, None)], axis))
     return out
 
 
@@ -50,9 +47,9 @@ def jacobian_determinant(displacement: tf.Tensor) -> tf.Tensor:
     >>> float(jacobian_determinant(tf.zeros([1, 4, 4, 2]))[0, 0, 0])
     1.0
     """
-    columns = gradient(displacement)
+    columns = [tf.unstack(column, axis=-1) for column in gradient(displacement)]
     n = len(columns)
-    j = [[columns[c][..., r] + (1.0 if r == c else 0.0) for c in range(n)] for r in range(n)]
+    j = [[columns[c][r] + 1.0 if r == c else columns[c][r] for c in range(n)] for r in range(n)]
     if n == 1:
         return j[0][0]
     if n == 2:

@@ -7,8 +7,7 @@ unless a fill value is given), so results and gradients agree with it.
 
 from __future__ import annotations
 
-import itertools
-import math
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +49,7 @@ def warp(
     volume = tf.stop_gradient(volume) if stop_image_gradient else volume
     location_type = tf.float64 if displacement.dtype == tf.float64 else tf.float32
     displacement = tf.cast(displacement, location_type)
-    mesh = coordinates(spatial_shape(displacement), location_type)
-    where = [m + displacement[..., d] for d, m in enumerate(mesh)]
-    return _sample(volume, where, method, fill_value)
+    return _sample(volume, _positions(displacement), method, fill_value)
 
 
 def warp_derivative(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
@@ -79,13 +76,14 @@ def warp_derivative(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor
 
 @xla_jit
 def _derivative_along(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor, axis: int) -> tf.Tensor:
-    mesh = coordinates(spatial_shape(displacement), displacement.dtype)
-    where = [m + displacement[..., d] for d, m in enumerate(mesh)]
-    total: Any = 0
-    for value, weights, corner in _corners(volume, where):
-        # The weight of a corner changes at a rate of -1 or 1.
-        factor = math.prod(w for d, w in enumerate(weights) if d != axis) * (2 * corner[axis] - 1)
-        total = total + factor * tf.reduce_sum(tf.cast(value, slope.dtype) * slope, -1)
+    where = _positions(displacement)
+    sides: tuple[list[tf.Tensor], list[tf.Tensor]] = ([], [])
+    for value, weight, corner in _corners(volume, where, without=axis):
+        part = tf.reduce_sum(tf.cast(value, slope.dtype) * slope, -1)
+        sides[corner[axis]].append(part if weight is None else weight * part)
+    # The weight of a corner changes at a rate of -1 or 1.
+    low, high = (functools.reduce(tf.add, parts) for parts in sides)
+    total = high - low
     last = tf.cast(spatial_shape(volume)[axis] - 1, displacement.dtype)
     inside = (where[axis] >= 0) & (where[axis] <= last)
     return tf.where(inside, total, 0)
@@ -98,12 +96,13 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
     last = [tf.cast(n - 1, kind) for n in sizes]
     if method == "nearest":
         rows, look_up = _row_reader(volume, sizes, len(where))
-        nearest = [tf.clip_by_value(tf.round(w), 0, m) for w, m in zip(where, last, strict=True)]
-        out = look_up(rows, nearest)
+        index: Any = 0
+        for w, m, n in zip(where, last, sizes, strict=True):
+            index = index * n + tf.cast(tf.clip_by_value(tf.round(w), 0, m), tf.int32)
+        out = look_up(rows, index)
     else:
-        total: Any = 0
-        for value, weights, _ in _corners(volume, where):
-            total = total + math.prod(weights)[..., None] * tf.cast(value, kind)
+        parts = [tf.expand_dims(w, -1) * tf.cast(value, kind) for value, w, _ in _corners(volume, where)]
+        total = functools.reduce(tf.add, parts)
         out = tf.cast(tf.round(total) if volume.dtype.is_integer else total, volume.dtype)
     if fill_value is not None:
         outside = tf.zeros_like(where[0], tf.bool)
@@ -114,43 +113,55 @@ def _sample(volume: tf.Tensor, where: list[tf.Tensor], method: str, fill_value: 
     return out
 
 
-def _corners(
-    volume: tf.Tensor, where: list[tf.Tensor]
-) -> Iterator[tuple[tf.Tensor, list[tf.Tensor], tuple[int, ...]]]:
-    """The corners of the cells around the positions: values, weight along each axis, and side (0 or 1).
+def _positions(displacement: tf.Tensor) -> list[tf.Tensor]:
+    """Coordinates ``[B, *T]`` along each axis at which a displacement ends."""
+    mesh = coordinates(spatial_shape(displacement), displacement.dtype)
+    return [m + u for m, u in zip(mesh, tf.unstack(displacement, axis=-1), strict=True)]
 
-    Lower and upper neighbours are clamped separately, as in VoxelMorph.
+
+def _corners(
+    volume: tf.Tensor, where: list[tf.Tensor], without: int | None = None
+) -> Iterator[tuple[tf.Tensor, Any, tuple[int, ...]]]:
+    """The corners of the cells around the positions: values, weight, and side (0 or 1) along each axis.
+
+    Lower and upper neighbours are clamped separately, as in VoxelMorph. The weight is the
+    product of those along the axes but `without`; None if there are no others.
     """
     sizes = spatial_shape(volume)
     kind = where[0].dtype
     last = [tf.cast(n - 1, kind) for n in sizes]
-    rows, look_up = _row_reader(volume, sizes, len(where))
     low = [tf.clip_by_value(tf.floor(w), 0, m) for w, m in zip(where, last, strict=True)]
     high = [tf.minimum(a + 1, m) for a, m in zip(low, last, strict=True)]
     clipped = [tf.clip_by_value(w, 0, m) for w, m in zip(where, last, strict=True)]
     weight_low = [b - c for b, c in zip(high, clipped, strict=True)]
     weights = list(zip(weight_low, [1 - w for w in weight_low], strict=True))
-    ends = list(zip(low, high, strict=True))
-    for corner in itertools.product((0, 1), repeat=len(where)):
-        value = look_up(rows, [ends[d][c] for d, c in enumerate(corner)])
-        yield value, [weights[d][c] for d, c in enumerate(corner)], corner
+    ends = [[tf.cast(end, tf.int32) for end in pair] for pair in zip(low, high, strict=True)]
+    rows, look_up = _row_reader(volume, sizes, len(where))
+    # Indices and weights of edges serve both of their corners.
+    found: dict[tuple[int, ...], tuple[Any, Any]] = {(): (None, None)}
+    for d, n in enumerate(sizes):
+        grown = {}
+        for side, (index, weight) in found.items():
+            base = None if index is None else index * n
+            for c in (0, 1):
+                at = ends[d][c] if base is None else base + ends[d][c]
+                factor = None if d == without else weights[d][c]
+                both = weight if factor is None else factor if weight is None else weight * factor
+                grown[(*side, c)] = at, both
+        found = grown
+    for side, (index, weight) in found.items():
+        yield look_up(rows, index), weight, side
 
 
 def _row_reader(volume: tf.Tensor, sizes: list[Any], rank: int) -> tuple[Any, Any]:
-    """The volume as rows of channels, and a function that reads the rows at given coordinates."""
+    """The volume as rows of channels, and a function that reads the rows of given indices."""
     rows = tf.reshape(volume, [-1, volume.shape[-1] or tf.shape(volume)[-1]])
-    shared = volume.shape[0] == 1
+    if volume.shape[0] == 1:
+        return rows, tf.gather
     # Offsets broadcast, so that a single volume or displacement combines with a batch of the other.
     step = tf.math.reduce_prod([tf.convert_to_tensor(n) for n in sizes])
     offset = tf.reshape(tf.range(tf.shape(volume)[0]) * step, [-1] + [1] * rank)
-
-    def look_up(rows: tf.Tensor, at: list[tf.Tensor]) -> tf.Tensor:
-        index = tf.cast(at[0], tf.int32)
-        for n, a in zip(sizes[1:], at[1:], strict=True):
-            index = index * n + tf.cast(a, tf.int32)
-        return tf.gather(rows, index if shared else index + offset)
-
-    return rows, look_up
+    return rows, lambda rows, index: tf.gather(rows, index + offset)
 
 
 @xla_jit

@@ -193,8 +193,14 @@ def _add_shifted(padded: tf.Tensor, weights: tf.Tensor | None, axis: int, width:
 def _weighted_sum(rows: tf.Tensor, weights: tf.Tensor | None, stride: Any, width: int) -> tf.Tensor:
     whole = tf.shape(rows)[1] if rows.shape[1] is None else rows.shape[1]
     size = whole - (width - 1) * stride
-    total: Any = 0
+    # Indexing would add six operations to the graph for every copy, and tracing takes most of a first call.
+    starts = [[0, k * stride] for k in range(width)]
+    count = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+    begins, ends = tf.unstack(starts), tf.unstack([[count, at + size] for _, at in starts])
+    factors = None if weights is None else tf.unstack(weights, width)
+    strides, total = tf.constant([1, 1]), None
     for k in range(width):
-        part = rows[:, k * stride : k * stride + size]
-        total = total + (part if weights is None else weights[k] * part)
+        part = tf.raw_ops.StridedSlice(input=rows, begin=begins[k], end=ends[k], strides=strides)
+        part = part if factors is None else factors[k] * part
+        total = part if total is None else total + part
     return total

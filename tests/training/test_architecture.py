@@ -142,6 +142,9 @@ def test_too_much_regularity_is_seen_by_what_less_would_do(conditional):
 
 def test_the_slope_of_the_weights_is_that_of_the_upper_loss(conditional):
     trainer, batch = conditional
+    # The blobs themselves are the labels, because the loss of sharp ones has a kink at every voxel
+    # that they pass.
+    batch = {**batch, "moving_labels": batch["moving"], "fixed_labels": batch["fixed"]}
     network, weights = trainer.network, problem(trainer, "weights")
     start = float(network.condition[0])
     for gate in network.gates:
@@ -152,11 +155,10 @@ def test_the_slope_of_the_weights_is_that_of_the_upper_loss(conditional):
         network.condition.assign([at])
         return float(weights.objective(network.deform(batch["moving"], batch["fixed"]), batch))
 
-    # Very small: labels that are moved have kinks.
-    numeric = (outer(start + 0.0001) - outer(start - 0.0001)) / 0.0002
+    numeric = (outer(start + 0.003) - outer(start - 0.003)) / 0.006
     network.condition.assign([start])
     found = weights.step(trainer, tf.constant(70, tf.int64), batch, batch)
-    assert float(found["slope_regularity"]) == pytest.approx(abs(numeric), rel=0.01)
+    assert float(found["slope_regularity"]) == pytest.approx(abs(numeric), rel=0.005)
 
 
 def test_what_cannot_be_searched():
