@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,11 @@ MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Approximate size, in voxels, of each side of the downsampled images that are registered.
 _SIDE = 64
+# The same where right angles are compared, how many of these are refined, and how many times as similar
+# as the start one has to be.
+_TURN_SIDE = 24
+_TURNS = 3
+_MARGIN = 1.15
 # Number of voxels sampled for the similarity.
 _SAMPLES = 65_000
 
@@ -26,7 +32,8 @@ def align(
     """Find the world matrix that maps `fixed` onto `moving`.
 
     Several initial placements (by the headers, the centres of the grids and the centres
-    of mass) are compared by mutual information; the best is refined from coarse to fine.
+    of mass, also turned by right angles) are compared by mutual information; the best is
+    refined from coarse to fine.
 
     Args:
         moving, fixed: 3-D images; 2-D ones only with ``"none"``.
@@ -70,10 +77,106 @@ def _search(
     candidates = [initial, centre_translation(moving, fixed), _translation(_centre_of_mass(moving) - centre)]
     scores = [_score(target, source, region, c, centre) for c in candidates]
     best = candidates[int(np.argmin(scores))]
+    best = _upright(target, source, region, best, candidates[2], centre)
     found = _optimise(target, source, region, best, centre, "rigid")
     if mode == "affine":
         found = _optimise(target, source, region, found, centre, "affine")
     return found
+
+
+def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
+    """Whether the images would be much more similar if one were turned, by a right angle or so.
+
+    Args:
+        moving, fixed: 3-D images.
+        matrix: ``[4, 4]`` present placement, from the world of `fixed` to the world of `moving`.
+
+    >>> scan = np.zeros((24, 24, 24), np.float32)
+    >>> scan[4:20, 8:16, 10:14], scan[12:16, 8:16, 14:18] = 1, 2
+    >>> upright, turned = Volume(scan, np.eye(4)), Volume(np.rot90(scan).copy(), np.eye(4))
+    >>> seems_turned(upright, upright, np.eye(4)), seems_turned(turned, upright, np.eye(4))
+    (False, True)
+    """
+    moving, fixed = _thinned(moving), _thinned(fixed)
+    with _one_thread():
+        target, source = to_sitk(fixed), to_sitk(moving)
+        centre = _centre_of_mass(fixed)
+        aligned = _translation(_centre_of_mass(moving) - centre)
+        upright = min(_score(target, source, None, m, centre) for m in (matrix, aligned))
+        return _turned(target, source, None, aligned, centre)[0][0] < _MARGIN * upright
+
+
+def _thinned(volume: Volume) -> Volume:
+    """Means of blocks of voxels, about `_TURN_SIDE` per side."""
+    factors = [max(1, round(n / _TURN_SIDE)) for n in volume.shape]
+    data = volume.data.astype(np.float32)
+    for axis, factor in enumerate(factors):
+        whole = data.shape[axis] // factor * factor
+        data = np.take(data, range(whole), axis) if whole < data.shape[axis] else data
+        parts = [*data.shape[:axis], whole // factor, factor, *data.shape[axis + 1 :]]
+        data = data.reshape(parts).mean(axis + 1)
+    scaled = np.diag([*map(float, factors), 1.0])
+    scaled[:3, 3] = (np.array(factors) - 1) / 2
+    return Volume(data, volume.affine @ scaled, "image", volume.name)
+
+
+def _turned(
+    target: sitk.Image,
+    source: sitk.Image,
+    region: sitk.Image | None,
+    aligned: np.ndarray,
+    centre: np.ndarray,
+) -> list[tuple[float, np.ndarray]]:
+    """Placements turned by right angles about the centre, the most similar first, with their scores."""
+    placements = [aligned @ _about(turn, centre) for turn in right_angles()[1:]]
+    scores = [_score(target, source, region, matrix, centre) for matrix in placements]
+    return [(scores[i], placements[i]) for i in np.argsort(scores, kind="stable")]
+
+
+def _upright(
+    target: sitk.Image,
+    source: sitk.Image,
+    region: sitk.Image | None,
+    start: np.ndarray,
+    aligned: np.ndarray,
+    centre: np.ndarray,
+) -> np.ndarray:
+    """The start, or, where it is much more similar, the images aligned by centres of mass and turned."""
+    target, source = _shrunk(target, _TURN_SIDE), _shrunk(source, _TURN_SIDE)
+    turned = _turned(target, source, region, aligned, centre)
+    # Scores are negative.
+    if _score(target, source, region, start, centre) < _MARGIN * turned[0][0]:
+        return start
+    candidates = [start, *(matrix for _, matrix in turned[:_TURNS])]
+    scores = []
+    for matrix in candidates:
+        try:
+            refined = _optimise(target, source, region, matrix, centre, "rigid")
+        except InputError:  # no overlap
+            scores.append(np.inf)
+        else:
+            scores.append(_score(target, source, region, refined, centre))
+    best = int(np.argmin(scores))
+    # What is turned has to be much better, because heads are nearly symmetric.
+    return candidates[best] if scores[best] < _MARGIN * min(scores[0], 0) else start
+
+
+def right_angles() -> list[np.ndarray]:
+    """The 24 rotations by right angles, ``[3, 3]``, that without a turn first.
+
+    >>> found = right_angles()
+    >>> len(found), bool((found[0] == np.eye(3)).all()), {round(np.linalg.det(r)) for r in found}
+    (24, True, {1})
+    """
+    signed = itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3))
+    matrices = [np.eye(3)[list(order)] * np.array(signs)[:, None] for order, signs in signed]
+    return [m for m in matrices if np.linalg.det(m) > 0]
+
+
+def _about(turn: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turn, centre - turn @ centre
+    return matrix
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
@@ -132,10 +235,10 @@ def _matrix(transform: sitk.Transform) -> np.ndarray:
     return _LPS @ out @ _LPS
 
 
-def _shrunk(image: sitk.Image) -> sitk.Image:
-    """Smooth and subsample to about `_SIDE` voxels per side."""
+def _shrunk(image: sitk.Image, side: int = _SIDE) -> sitk.Image:
+    """Smooth and subsample to about as many voxels per side."""
     image = sitk.Cast(image, sitk.sitkFloat32)
-    factors = [max(1, round(n / _SIDE)) for n in image.GetSize()]
+    factors = [max(1, round(n / side)) for n in image.GetSize()]
     variances = [
         (0.5 * f * s) ** 2 if f > 1 else 0.0 for f, s in zip(factors, image.GetSpacing(), strict=True)
     ]

@@ -11,7 +11,7 @@ from bilevelmorph.data.preprocessing import background, normalise
 from bilevelmorph.io.headers import doubts as header_doubts
 from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
 from bilevelmorph.metrics.similarity import local_correlation
-from bilevelmorph.registration.affine import align
+from bilevelmorph.registration.affine import align, seems_turned
 from bilevelmorph.registration.result import Registration
 
 
@@ -67,6 +67,13 @@ def _doubts(result: Registration, similarity: list[float], lost: np.ndarray, lin
     apart = np.linalg.norm(moving.centre - fixed.centre)
     if linear == "none" and result.init == "header" and apart > 0.25 * extent:
         doubts.append(f"the centres are {apart:.0f} mm apart; an affine step, or init centre, may help")
+    elif (
+        linear == "none"
+        and result.init == "header"
+        and fixed.ndims == 3
+        and seems_turned(moving, fixed, np.eye(4))
+    ):
+        doubts.append("one image seems to be turned against the other; an affine step turns it back")
     body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
     share = float(lost[body].mean()) if body.any() else 0.0
     if share > 0.3:

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from bilevelmorph.data.geometry import transform_points, voxel_positions
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.registration import Registrar
-from bilevelmorph.registration.affine import align, to_sitk
+from bilevelmorph.registration.affine import align, right_angles, to_sitk
 
 VOXEL = 2.0
 
@@ -30,6 +30,27 @@ def test_recovers_a_known_map(phantoms, name):
     assert miss(found, truth, fixed) < VOXEL / 2
     if mode == "rigid":
         np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize("turn", right_angles()[5::4], ids=str)
+def test_heads_that_are_turned(phantoms, turn):
+    """By right angles, with a header that does not know of it."""
+    truth, moving, fixed = phantoms["affine"]
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    turned = Volume(moving.data, matrix @ moving.affine)
+    assert miss(align(turned, fixed), matrix @ truth, fixed) < VOXEL
+    said = ["one image seems to be turned against the other; an affine step turns it back"]
+    untouched = Registrar(None, deformable=False)
+    assert [w for w in untouched(turned, fixed).warnings if "turned" in w] == said
+    assert not any("turned" in w for w in untouched(moving, fixed).warnings)
+
+
+def test_the_right_angles_are_a_group():
+    found = {tuple(r.ravel()) for r in right_angles()}
+    products = {tuple((a @ b).ravel()) for a in right_angles() for b in right_angles()}
+    assert products == found
+    assert len(found) == 24
 
 
 def test_same_bits_twice(phantoms):
