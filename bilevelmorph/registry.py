@@ -177,6 +177,7 @@ OUTER_OBJECTIVES = Registry(
         "weighted": f"{_OUTER}:WeightedObjective",
     },
 )
+_ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 READERS = Registry(
     "reader",
     {
@@ -184,7 +185,11 @@ READERS = Registry(
         ".nii.gz": "bilevelmorph.io.volumes:read_nibabel",
         ".mgz": "bilevelmorph.io.volumes:read_nibabel",
         ".mgh": "bilevelmorph.io.volumes:read_nibabel",
+        ".hdr": "bilevelmorph.io.volumes:read_nibabel",
+        ".img": "bilevelmorph.io.volumes:read_nibabel",
+        ".mnc": "bilevelmorph.io.volumes:read_nibabel",
         ".npy": "bilevelmorph.io.volumes:read_numpy",
         ".npz": "bilevelmorph.io.volumes:read_numpy",
+        **dict.fromkeys(_ITK_ENDINGS, "bilevelmorph.io.simpleitk:read_itk"),
     },
 )

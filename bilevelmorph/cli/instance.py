@@ -26,7 +26,7 @@ class Options:
     fixed: str
     """Fixed image."""
     moved: str
-    """Where to write the moved image (nii, nii.gz, npz)."""
+    """Where to write the moved image (nii, nii.gz, nrrd, mha, npz)."""
     warp: File = None
     """Where to write the displacement."""
     model: Annotated[str | None, arg(metavar="MODEL")] = None

@@ -34,11 +34,11 @@ class PairOptions:
     """
 
     moving: File = None
-    """Moving image (nii, nii.gz, mgz, npy, npz)."""
+    """Moving image: NIfTI, mgz, NRRD, MetaImage, DICOM (file or folder), PNG, TIFF, npy, npz and others."""
     fixed: File = None
     """Fixed image; its grid and header are those of the output."""
     moved: File = None
-    """Where to write the moved image (nii, nii.gz, npz)."""
+    """Where to write the moved image (nii, nii.gz, nrrd, mha, npz)."""
     warp: File = None
     """Where to write the displacement, including the affine part (nii, nii.gz, npz)."""
     inverse_warp: File = None
@@ -54,7 +54,9 @@ class PairOptions:
     moved_seg: File = None
     """Where to write the warped label map."""
     fixed_mask: File = None
-    """Mask on the fixed grid that restricts the affine step and the reported similarity and displacement."""
+    """Mask on the fixed grid; the affine step, instance optimisation and the report look only inside it."""
+    exclude_mask: File = None
+    """Mask on the fixed grid of what is not looked at, such as a lesion."""
     figure: File = None
     """Where to write a figure of the result (png)."""
 
@@ -172,18 +174,21 @@ def _one(options: Options) -> int:
     from bilevelmorph.io.volumes import load_volume
     from bilevelmorph.io.warps import check_form
     from bilevelmorph.registration.output_paths import OutputPaths
+    from bilevelmorph.registration.region import region_of
 
     names = {f.name for f in dataclasses.fields(OutputPaths)}
     wanted: dict[str, Any] = {k: v for k, v in vars(pair).items() if k in names and v}
     wanted["warp_format"] = options.warp_format
     outputs = OutputPaths(**wanted)
-    outputs.check()
+    inputs = [pair.moving, pair.fixed, pair.moving_seg, pair.fixed_mask, pair.exclude_mask]
+    outputs.check(inputs)
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
     if outputs.warp or outputs.inverse_warp or options.out:  # before the work, not after it
         for image in (fixed, moving) if outputs.inverse_warp else (fixed,):
             check_form(options.warp_format, image.affine, image.name)
     seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
-    mask = load_volume(pair.fixed_mask, "labels") if pair.fixed_mask else None
+    masks = [load_volume(m, "labels") if m else None for m in (pair.fixed_mask, pair.exclude_mask)]
+    mask = region_of(fixed, *masks)
 
     from bilevelmorph.devices import choose_gpu
 
@@ -197,6 +202,7 @@ def _one(options: Options) -> int:
             options.out, str(pair.moving), str(pair.fixed), warp_format=options.warp_format, **kinds
         )
         outputs = dataclasses.replace(usual, **wanted)
+        outputs.check(inputs)
     elif chosen.mc_samples and not outputs.uncertainty:
         outputs = dataclasses.replace(outputs, uncertainty=beside(str(pair.moved), "uncertainty"))
     most, hidden = registrar.iterations(fixed.shape), options.quiet or None
@@ -233,5 +239,5 @@ def beside(path: str, word: str) -> str:
     >>> beside("out/moved.nii.gz", "uncertainty")
     'out/moved_uncertainty.nii.gz'
     """
-    ending = next(e for e in (".nii.gz", ".nii", ".npz") if path.lower().endswith(e))
+    ending = next(e for e in (".nii.gz", ".nii", ".npz", ".nrrd", ".mha") if path.lower().endswith(e))
     return f"{path[: -len(ending)]}_{word}{path[-len(ending) :]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ class Options:
     warp: str
     """Displacement written by `register`, ITK or ANTs."""
     moved: str
-    """Where to write the result (nii, nii.gz, npz)."""
+    """Where to write the result (nii, nii.gz, nrrd, mha, npz)."""
     kind: Literal["auto", "image", "labels"] = "auto"
     """Kind of --moving; auto takes whole numbers of at most 16 values, or alike in neighbours, for labels."""
     warp_format: Literal["auto", "voxelmorph", "itk"] = "auto"
@@ -52,7 +53,13 @@ def run(options: Options) -> None:
     from bilevelmorph.io.warps import load_warp
 
     add_reader(options.reader)
+    if Path(options.moved).resolve() in (Path(options.moving).resolve(), Path(options.warp).resolve()):
+        raise fail("moved", f"{options.moved}, which is an input as well", "a name of its own")
     raw = load_voxels(options.moving)
+    if unknown := int((~np.isfinite(raw.data)).sum()):
+        raise fail(
+            options.moving, f"{unknown} NaN or infinite voxels", "finite intensities", "repair them first"
+        )
     displacement, grid = load_warp(options.warp, options.warp_format, raw)
     if displacement.shape[-1] != raw.ndims:
         raise fail(

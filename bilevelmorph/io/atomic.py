@@ -40,7 +40,14 @@ def atomic_path(path: str | Path) -> Iterator[str]:
     os.close(handle)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_mask())
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _mask() -> int:
+    """The user's file mask: images of patients may be meant for nobody else."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -50,6 +50,9 @@ def doubts(header: Any, name: str) -> list[str]:
     >>> doubts(image.header, "a.nii")
     ['a.nii is in metres; they were converted to millimetres']
     """
+    if isinstance(header, nib.AnalyzeHeader) and not isinstance(header, nib.Nifti1Header):
+        said = "is an Analyze file, which does not tell left from right"
+        return [f"{name} {said}; as nibabel does, its first axis was taken to point left"]
     if not isinstance(header, nib.Nifti1Header):
         return []
     found = []

@@ -11,6 +11,7 @@ import numpy as np
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
 from bilevelmorph.io.headers import affine_of
+from bilevelmorph.io.simpleitk import from_sitk
 from bilevelmorph.io.volumes import checked, load_volume
 
 if TYPE_CHECKING:
@@ -52,20 +53,7 @@ def as_volume(image: ImageLike, kind: str = "image", name: str = "image") -> Vol
     if isinstance(image, tuple) and len(image) == 2:
         return checked(np.asarray(image[0]), np.asarray(image[1], float), kind, name)
     if type(image).__module__.startswith("SimpleITK"):
-        return checked(*_from_sitk(image), kind, name)
+        return checked(*from_sitk(image), kind, name)
     came = "an array without an affine" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
     expected = "a file's name, a nibabel or SimpleITK image, or a Volume"
     raise fail(name, came, expected, "give an array as (array, affine)")
-
-
-def _from_sitk(image: SimpleITK.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels in ``ij`` order, and the affine in RAS."""
-    import SimpleITK
-
-    n = image.GetDimension()
-    data = SimpleITK.GetArrayFromImage(image)
-    data = data.transpose(*reversed(range(n)), *range(n, data.ndim))
-    affine = np.eye(4)
-    affine[:n, :n] = np.reshape(image.GetDirection(), (n, n)) * np.asarray(image.GetSpacing())
-    affine[:n, 3] = image.GetOrigin()
-    return data, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

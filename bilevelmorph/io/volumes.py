@@ -1,4 +1,4 @@
-"""Volumes read from nii, nii.gz, mgz, npy and npz files, and written to nii, nii.gz and npz files."""
+"""Volumes read from and written to files of many formats."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from bilevelmorph.data.volume import Volume, axial
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.headers import affine_of, place
+from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
-WRITABLE = (".nii", ".nii.gz", ".npz")
+WRITABLE = (".nii", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
 def load_volume(path: str | Path, kind: str = "image", key: str | None = None) -> Volume:
     """Read one volume and check that it can be registered.
 
     Args:
-        path: A nii, nii.gz, mgz, mgh, npy or npz file. An npy file, or an npz
-            without an array `affine`, gets the identity affine.
+        path: A file with an ending of `bilevelmorph.registry.READERS`, or a folder with one DICOM
+            series. An npy file, or an npz without an array `affine`, gets the identity affine.
         kind: ``"image"`` or ``"labels"``.
         key: Name of the array in an npz; by default ``vol`` for images and ``seg`` for labels.
 
@@ -85,6 +86,8 @@ def load_channels(path: str | Path) -> list[Volume]:
 
 
 def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray, Any]:
+    if path.is_dir():
+        return (*read_dicom_folder(path), None)
     ending = one_of(f"ending of {path}", suffix(path), READERS)
     if not path.is_file():
         raise fail(str(path), "no such file", "an image file")
@@ -206,7 +209,7 @@ def save_volume(path: str | Path, volume: Volume) -> None:
     """Write a volume; the file appears whole or not at all.
 
     Args:
-        path: File to write: nii, nii.gz or npz.
+        path: File to write, with an ending of `WRITABLE`.
         volume: Volume to write; its dtype is kept if the format supports it.
     """
     ending = one_of(f"ending of {path}", suffix(path), WRITABLE)
@@ -215,6 +218,8 @@ def save_volume(path: str | Path, volume: Volume) -> None:
             key = "seg" if volume.kind == "labels" else "vol"
             arrays: dict[str, Any] = {key: volume.data, "affine": volume.affine}
             np.savez_compressed(temporary, **arrays)
+        elif ending in (".nrrd", ".mha"):
+            write_itk(temporary, volume)
         else:
             nib.save(to_nifti(volume), temporary)
 

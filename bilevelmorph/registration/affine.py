@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from bilevelmorph.data.geometry import centre_translation
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import InputError, argument, fail, one_of
+from bilevelmorph.io.simpleitk import to_sitk
 
 MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -177,17 +178,6 @@ def _about(turn: np.ndarray, centre: np.ndarray) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = turn, centre - turn @ centre
     return matrix
-
-
-def to_sitk(volume: Volume) -> sitk.Image:
-    """Convert to a SimpleITK image at the same world position."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.T))
-    affine = _LPS @ volume.affine
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    image.SetSpacing([float(s) for s in spacing])
-    image.SetOrigin([float(o) for o in affine[:3, 3]])
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    return image
 
 
 def _centre_of_mass(volume: Volume, mask: np.ndarray | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +12,25 @@ import numpy as np
 from bilevelmorph.data.geometry import resample, warp_volume
 from bilevelmorph.data.preprocessing import normalise
 from bilevelmorph.data.volume import Volume
-from bilevelmorph.errors import fail
+from bilevelmorph.errors import argument, fail
 from bilevelmorph.io.bids import bids_folder, bids_names
 from bilevelmorph.io.itk import save_itk_affine
 from bilevelmorph.io.json import write_json
-from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.io.volumes import WRITABLE, save_volume
 from bilevelmorph.io.warps import save_warp
 from bilevelmorph.metrics.deformation import jacobian_determinant
 from bilevelmorph.registration.affine import align
 from bilevelmorph.registration.result import Registration
 from bilevelmorph.report.registration_figure import registration_figure
 
-_VOLUMES = (".nii", ".nii.gz", ".npz")
+_WARPS = (".nii", ".nii.gz", ".npz")
 _ENDINGS = {
-    "moved": _VOLUMES,
-    "moved_seg": _VOLUMES,
-    "warp": _VOLUMES,
-    "inverse_warp": _VOLUMES,
-    "jacobian": _VOLUMES,
-    "uncertainty": _VOLUMES,
+    "moved": WRITABLE,
+    "moved_seg": WRITABLE,
+    "warp": _WARPS,
+    "inverse_warp": _WARPS,
+    "jacobian": WRITABLE,
+    "uncertainty": WRITABLE,
     "figure": (".png",),
     "report": (".json",),
     "affine_file": (".txt", ".mat", ".tfm"),
@@ -103,12 +104,17 @@ class OutputPaths:
             place.mkdir(parents=True, exist_ok=True)
         return cls(**{n: str(place / names[n]) for n in wanted}, warp_format=warp_format)
 
-    def check(self) -> None:
+    def check(self, inputs: Sequence[str | Path | None] = ()) -> None:
         """Check that the files can be written, before any work is done.
 
+        Args:
+            inputs: Files that are read, and must not be overwritten.
+
         Raises:
-            InputError: An extension is wrong or a folder is missing.
+            InputError: An extension is wrong, a folder is missing, or a file would be overwritten by another
+                one.
         """
+        taken = {Path(path).resolve(): "an input" for path in inputs if path}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "warp_format" or not value:
@@ -122,6 +128,9 @@ class OutputPaths:
                 raise fail(
                     field.name, value, "a file in an existing folder", f"make {Path(value).parent} first"
                 )
+            if (there := Path(value).resolve()) in taken:
+                raise fail(field.name, f"{value}, which is {taken[there]} as well", "a name of its own")
+            taken[there] = f"that of {argument(field.name)}"
 
     @property
     def files(self) -> list[Path]:

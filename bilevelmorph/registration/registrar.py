@@ -32,6 +32,7 @@ from bilevelmorph.registration.assessment import assess
 from bilevelmorph.registration.prepared_pair import PreparedPair
 from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
+from bilevelmorph.registration.region import region_of
 from bilevelmorph.registration.result import Registration
 
 if TYPE_CHECKING:
@@ -331,6 +332,7 @@ def register(
     affine: str = "none",
     init: str | None = None,
     fixed_mask: ImageLike | None = None,
+    exclude_mask: ImageLike | None = None,
     inverse: bool = False,
     quality: str | None = None,
     instance_steps: int | Sequence[int] | None = None,
@@ -350,6 +352,7 @@ def register(
             `Registrar`.
         fixed_mask: Mask on the fixed grid, to which the affine step, instance optimisation, the
             similarities and the mean displacement in the report are restricted.
+        exclude_mask: Mask on the fixed grid of what is left out of all of these, such as a lesion.
         inverse: Also compute the inverse displacement.
 
     Returns:
@@ -375,6 +378,7 @@ def register(
         mc_samples=mc_samples,
         fill=fill,
     )
-    mask = None if fixed_mask is None else as_volume(fixed_mask, "labels", "fixed mask")
+    given = {"fixed mask": fixed_mask, "excluded mask": exclude_mask}
+    masks = [None if m is None else as_volume(m, "labels", name) for name, m in given.items()]
     pair = as_volume(moving, name="moving"), as_volume(fixed, name="fixed")
-    return registrar(*pair, mask, inverse)
+    return registrar(*pair, region_of(pair[1], *masks), inverse)

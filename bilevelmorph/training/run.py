@@ -135,4 +135,8 @@ def starting_point(config: TrainingConfig, folder: Path) -> tuple[Path | None, i
         if not path.is_file():
             raise fail("load_weights", f"{path}, which does not exist", "a .keras or .h5 file")
         return path, schedule.initial_epoch
+    if found := newest_checkpoint(folder):
+        came = f"{folder}, which holds a run of {found[1]} epochs"
+        fix = f"choose another, or set {argument('resume')} to go on"
+        raise fail("model_dir", came, "a folder without a run", fix)
     return None, schedule.initial_epoch

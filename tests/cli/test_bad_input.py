@@ -85,6 +85,11 @@ CASES = [
         for flag in ("--moved", "--moved-seg", "--warp", "--inverse-warp", "--figure")
         for name in ("out.jpg", "out.mgz", "out", "no/out.png" if flag == "--figure" else "no/out.nii.gz")
     ],
+    (REGISTER, "--warp {o}/moved.nii.gz", "--warp: got {o}/moved.nii.gz, which is that of --moved as well"),
+    (REGISTER, "--moved {i}/fixed.nii.gz", "--moved: got {i}/fixed.nii.gz, which is an input as well"),
+    (WARP, "--moved {i}/moving.nii.gz", "--moved: got {i}/moving.nii.gz, which is an input as well"),
+    (WARP, "--moving {i}/nan.nii.gz", "1 NaN or infinite voxels"),
+    (REGISTER, "--exclude-mask {i}/other_seg.nii.gz", "other_seg.nii.gz"),
     (WARP, "--moved {o}/moved.png", "moved.png"),
     (WARP, "--moved {o}/no/moved.nii", "make it first"),
     (POINTS, "--moved {o}/no/moved.csv", "make it first"),

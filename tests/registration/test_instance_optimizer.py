@@ -18,7 +18,7 @@ from bilevelmorph.networks import PropagationNetwork
 from bilevelmorph.ops import compose, warp
 from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
 from bilevelmorph.registration.quality import LARGE, descent_settings, for_grid
-from bilevelmorph.registration.registrar import Registrar
+from bilevelmorph.registration.registrar import Registrar, register
 
 pytestmark = pytest.mark.usefixtures("plain_graphs")
 SHORT = DescentConfig(levels=(2, 1), iterations=(12, 8))
@@ -134,6 +134,22 @@ def test_inverse_and_mask_by_the_registrar():
     result = Registrar(None, settings=SHORT, quality="best")(moving, fixed, mask, inverse=True)
     rest = compose(*(tf.constant(x[None]) for x in (result.displacement, result.inverse)))
     assert np.linalg.norm(rest[0, 3:-3, 3:-3], axis=-1).mean() < 0.05
+
+
+def test_a_lesion_that_is_excluded_does_not_pull():
+    moving, fixed = volumes()
+    lesion = np.zeros(fixed.shape, np.uint8)
+    lesion[12:18, 10:16] = 1
+    data = fixed.data.copy()
+    data[lesion > 0] = np.random.default_rng(0).permutation(data[lesion > 0])
+    options = {"settings": SHORT.with_(levels=(1,), iterations=(12,)), "similarity": "mse", "quality": "best"}
+    sick, mask = fixed.with_data(data), Volume(lesion, fixed.affine, "labels")
+    sound, pulled, excluded = (
+        register(moving, image, None, exclude_mask=out, **options).displacement
+        for image, out in ((fixed, mask), (sick, None), (sick, mask))
+    )
+    np.testing.assert_array_equal(sound, excluded)
+    assert np.abs(sound - pulled).max() > 0.1
 
 
 def test_model_carries_its_settings(tmp_path):

@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from refusals import refusal
 from scans import TINY
 
 from bilevelmorph.config import TrainingConfig
@@ -101,6 +102,14 @@ def test_the_same_run_twice_has_the_same_bits(runs):
     assert rows(half) == rows(whole)[:2]
     for epoch in (1, 2):
         assert_same_weights(whole, half, epoch)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(runs, start):
+    whole = runs[0]
+    before = {p.name: p.stat().st_mtime_ns for p in whole.iterdir()}
+    said = refusal(start, whole)
+    assert f"got {whole}, which holds a run of 4 epochs, expected a folder without a run" in said
+    assert {p.name: p.stat().st_mtime_ns for p in whole.iterdir()} == before
 
 
 def test_what_a_run_leaves(runs):
