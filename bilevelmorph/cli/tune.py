@@ -53,13 +53,14 @@ def run(options: Options) -> None:
     from bilevelmorph.registration.registrar import Registrar
     from bilevelmorph.report.tuning_figure import tuning_figure
     from bilevelmorph.tuning.case import open_cases
-    from bilevelmorph.tuning.run import tune, write_trials
+    from bilevelmorph.tuning.run import check, tune, write_trials
 
     add_reader(options.registration.reader)
     choose_gpu(options.registration.gpu)
     given: dict[str, Any] = options.registration.registrar_arguments
     registrar = Registrar(**{**given, "quality": "best"}, compiled=True)
     base = registrar.settings or DescentConfig(iterations=(0, 0))
+    check(config, base)
     cases = open_cases(registrar, pairs[: config.tune_pairs or None], config.criterion, labels, options.quiet)
     trials = tune(config, base, cases, options.quiet)
     best = max(trials, key=lambda t: t.score)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from bilevelmorph.errors import fail
+
 
 @dataclass(frozen=True)
 class Options:
@@ -17,27 +19,33 @@ class Options:
     """
 
     points: str
-    """CSV with the header x,y,z: world coordinates of points in the fixed image, in millimetres."""
+    """Points in the fixed image, in millimetres: CSV with the header x,y,z, .fcsv or .mrk.json of 3D Slicer,
+    or .txt of elastix."""
     warp: str
     """Displacement written by `register`, ITK or ANTs."""
     moved: str
-    """Where to write the mapped points (CSV)."""
+    """Where to write the mapped points (csv, fcsv, mrk.json, txt)."""
     space: Literal["ras", "lps"] = "ras"
-    """Convention of the coordinates: ras as in NIfTI, lps as in ITK."""
+    """Convention of coordinates in CSV: ras as in NIfTI, lps as in ITK. Other files name their own."""
 
 
 def run(options: Options) -> None:
-    """Map the points of one CSV file; other columns are kept."""
+    """Map the points of one file; other columns are kept."""
     from bilevelmorph.io.csv import write_csv
     from bilevelmorph.io.points import AXES, read_points
+    from bilevelmorph.io.slicer_points import ENDINGS, write_named_points
     from bilevelmorph.io.warps import load_warp, warp_points
 
     displacement, grid = load_warp(options.warp)
     points, rows = read_points(options.points, displacement.shape[-1])
     axes = AXES[: points.shape[-1]]
-    flip = np.array([-1.0, -1.0, 1.0])[: len(axes)] if options.space == "lps" else 1.0
-    moved = warp_points(points * flip, displacement, grid) * flip
+    lps = np.array([-1.0, -1.0, 1.0])[: len(axes)]
+    named = [path.lower().endswith(ENDINGS) for path in (options.points, options.moved)]
+    before, after = (lps if options.space == "lps" and not other else np.ones(len(axes)) for other in named)
+    if named[1] and len(axes) != 3:
+        raise fail("moved", f"{options.moved} for {len(axes)}-D points", "a name ending in .csv")
+    moved = warp_points(points * before, displacement, grid) * after
     for row, point in zip(rows, moved, strict=True):
         row.update({a: f"{v:.6f}" for a, v in zip(axes, point, strict=True)})
-    write_csv(options.moved, rows)
+    (write_named_points if named[1] else write_csv)(options.moved, rows)
     print(f"{options.moved}: {len(rows)} points")

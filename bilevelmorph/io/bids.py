@@ -13,6 +13,17 @@ _NAME = re.compile(
     r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.(nii|nii\.gz|mgz|npz)"
 )
 
+_DATATYPES = ("anat", "func", "dwi", "fmap", "perf", "pet", "micr", "mrs", "meg", "eeg", "ieeg", "nirs")
+# Of what is not anatomy.
+_OF_SUFFIX = {
+    **dict.fromkeys(("bold", "sbref", "cbv", "phase"), "func"),
+    **dict.fromkeys(("asl", "m0scan"), "perf"),
+    **dict.fromkeys(("epi", "fieldmap", "phasediff", "phase1", "phase2"), "fmap"),
+    **dict.fromkeys(("magnitude", "magnitude1", "magnitude2"), "fmap"),
+    "dwi": "dwi",
+    "pet": "pet",
+}
+
 
 class BidsName(NamedTuple):
     """The parts of a BIDS file name.
@@ -52,16 +63,19 @@ class BidsName(NamedTuple):
 
 
 def bids_folder(root: str | Path, moving: str | Path) -> Path:
-    """Create the folder for derivatives of a scan, ``root/sub-01[/ses-a]/anat``.
+    """Create the folder for derivatives of a scan, such as ``root/sub-01[/ses-a]/anat``.
+
+    The datatype is that of the folder of the scan, otherwise the one of its suffix.
 
     Raises:
         InputError: The scan's name has no subject.
     """
-    entities = BidsName.of(moving).entities
+    entities, suffix = BidsName.of(moving)
     if "sub" not in entities:
         raise fail(str(moving), "a BIDS name without sub-", "one such as sub-01_T1w.nii.gz")
     parts = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
-    folder = Path(root, *parts, "anat")
+    around = Path(moving).absolute().parent.name
+    folder = Path(root, *parts, around if around in _DATATYPES else _OF_SUFFIX.get(suffix, "anat"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,4 +1,4 @@
-"""Landmarks in CSV files."""
+"""Landmarks in CSV files and in those of other programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bilevelmorph.errors import fail
+from bilevelmorph.io.slicer_points import ENDINGS, read_named_points
 
 AXES = ("x", "y", "z")
 
@@ -30,10 +31,11 @@ class Points(NamedTuple):
 
 
 def read_points(path: str | Path, ndims: int) -> Points:
-    """Read a CSV file with the header ``x,y,z`` (``x,y`` in 2-D); further columns are kept.
+    """Read a CSV file with the header ``x,y,z`` (``x,y`` in 2-D), or points of 3D Slicer or elastix.
 
     Args:
-        path: File to read.
+        path: File to read; further columns of a CSV are kept. Points of .fcsv, .mrk.json and .txt files
+            are converted to RAS, those of a CSV are as they stand.
         ndims: 2 or 3, the smallest number of coordinates.
 
     Returns:
@@ -51,6 +53,11 @@ def read_points(path: str | Path, ndims: int) -> Points:
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    if path.name.lower().endswith(ENDINGS):
+        rows = read_named_points(path)
+        if not rows:
+            raise fail(str(path), "no points", "at least one")
+        return rows, list(rows[0])
     if not path.is_file():
         raise fail(str(path), "no such file", "a CSV of points")
     try:

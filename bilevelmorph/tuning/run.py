@@ -18,6 +18,24 @@ from bilevelmorph.tuning.descent_numbers import DescentNumbers
 from bilevelmorph.tuning.oracle_search import oracle_search
 from bilevelmorph.tuning.scorer import Scorer
 from bilevelmorph.tuning.trial import Trial
+from bilevelmorph.tuning.unrolled_descent import UnrolledDescent
+
+
+def check(config: DescentTuningConfig, base: DescentConfig) -> None:
+    """Refuse what cannot be tuned; see `tune`.
+
+    Args:
+        config, base: See `tune`.
+
+    Raises:
+        InputError: There is nothing to tune, or the settings cannot be differentiated.
+
+    >>> check(DescentTuningConfig(), DescentConfig())
+    """
+    if base.idle:
+        raise fail("settings", "no iterations at any level", "at least one level with iterations")
+    if config.searcher == "bilevel":
+        UnrolledDescent.check(base)
 
 
 def tune(
@@ -46,8 +64,7 @@ def tune(
     >>> len(trials), max(t.score for t in trials) >= trials[0].score
     (3, True)
     """
-    if base.idle:
-        raise fail("settings", "no iterations at any level", "at least one level with iterations")
+    check(config, base)
     began = time.perf_counter()
     numbers = DescentNumbers(base)
     scorer = Scorer(numbers, cases, config.price)

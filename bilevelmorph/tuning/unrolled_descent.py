@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bilevelmorph.bilevel import Chain, Hypergradient, Stage
+from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.errors import fail
 from bilevelmorph.layers.descent import RADII, Descent
 from bilevelmorph.networks.deformation import Deformation
@@ -59,6 +60,13 @@ class UnrolledDescent:
     True
     """
 
+    @staticmethod
+    def check(base: DescentConfig) -> None:
+        """Refuse settings that cannot be differentiated, before any pair is read."""
+        if base.symmetric:
+            came = "settings that move both images"
+            raise fail("settings", came, "settings with symmetric false", "or another searcher")
+
     def __init__(
         self,
         numbers: DescentNumbers,
@@ -68,9 +76,7 @@ class UnrolledDescent:
         horizon: int = 10,
     ) -> None:
         base = numbers.base
-        if base.symmetric:
-            came = "settings that move both images"
-            raise fail("settings", came, "settings with symmetric false", "or another searcher")
+        self.check(base)
         self.numbers, self.objective, self.price = numbers, objective, price
         self.direction, self.horizon = direction, horizon
         self.layer = Descent(base)
