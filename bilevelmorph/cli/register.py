@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tqdm import tqdm
 from tyro.conf import arg
@@ -14,6 +14,10 @@ from tyro.conf import arg
 from bilevelmorph.cli.options import ModelOptions, WarpFormat
 from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
+
+if TYPE_CHECKING:
+    from bilevelmorph.data.volume import Volume
+    from bilevelmorph.registration.output_paths import OutputPaths
 
 _LINES = {
     "similarity_before": "local correlation before  {:.3f}",
@@ -45,6 +49,10 @@ class PairOptions:
     """Where to write the inverse displacement, on the moving grid."""
     affine_file: File = None
     """Where to write the linear part for ITK and ANTs (txt, mat, tfm)."""
+    transform: File = None
+    """Where to write the linear part and the displacement in one file for ITK, ANTs and 3D Slicer (h5)."""
+    inverse_transform: File = None
+    """The same for the inverse, from the moving to the fixed image (h5)."""
     jacobian: File = None
     """Where to write the Jacobian determinant, on the fixed grid."""
     uncertainty: File = None
@@ -172,7 +180,6 @@ def _one(options: Options) -> int:
     from bilevelmorph.data.geometry import onto
     from bilevelmorph.io.json import write_json
     from bilevelmorph.io.volumes import load_volume
-    from bilevelmorph.io.warps import check_form
     from bilevelmorph.registration.output_paths import OutputPaths
     from bilevelmorph.registration.region import region_of
 
@@ -183,9 +190,7 @@ def _one(options: Options) -> int:
     inputs = [pair.moving, pair.fixed, pair.moving_seg, pair.fixed_mask, pair.exclude_mask]
     outputs.check(inputs)
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
-    if outputs.warp or outputs.inverse_warp or options.out:  # before the work, not after it
-        for image in (fixed, moving) if outputs.inverse_warp else (fixed,):
-            check_form(options.warp_format, image.affine, image.name)
+    _check_grids(options, outputs, moving, fixed)
     seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
     masks = [load_volume(m, "labels") if m else None for m in (pair.fixed_mask, pair.exclude_mask)]
     mask = region_of(fixed, *masks)
@@ -205,9 +210,10 @@ def _one(options: Options) -> int:
         outputs.check(inputs)
     elif chosen.mc_samples and not outputs.uncertainty:
         outputs = dataclasses.replace(outputs, uncertainty=beside(str(pair.moved), "uncertainty"))
+    back = bool(pair.inverse_warp or pair.inverse_transform)
     most, hidden = registrar.iterations(fixed.shape), options.quiet or None
     with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
-        result = registrar(moving, fixed, mask, bool(pair.inverse_warp), bar.update)
+        result = registrar(moving, fixed, mask, back, bar.update)
     outputs.write(result, seg)
     if options.out:
         write_json(_report_path(options), result.summary | {"moving": pair.moving, "fixed": pair.fixed})
@@ -219,6 +225,18 @@ def _one(options: Options) -> int:
     for doubt in result.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
     return 0
+
+
+def _check_grids(options: Options, outputs: OutputPaths, moving: Volume, fixed: Volume) -> None:
+    """Refuse grids whose warps the chosen form cannot hold, before the work and not after it."""
+    from bilevelmorph.io.warps import check_form
+
+    if outputs.warp or outputs.inverse_warp or options.out:
+        for image in (fixed, moving) if outputs.inverse_warp else (fixed,):
+            check_form(options.warp_format, image.affine, image.name)
+    for path, image in ((outputs.transform, fixed), (outputs.inverse_transform, moving)):
+        if path:
+            check_form("itk", image.affine, image.name)
 
 
 def _report_path(options: Options) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bilevelmorph.data.geometry import transform_points, voxel_positions
 from bilevelmorph.data.volume import axial
 from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.atomic import atomic_path
@@ -28,13 +29,44 @@ def save_itk_affine(path: str | Path, matrix: np.ndarray, ndims: int = 3) -> Non
     import SimpleITK
 
     one_of(f"ending of {path}", Path(path).suffix.lower(), ENDINGS)
+    with atomic_path(path) as temporary:
+        SimpleITK.WriteTransform(_affine_transform(matrix, ndims), str(temporary))
+
+
+def _affine_transform(matrix: np.ndarray, ndims: int) -> SimpleITK.AffineTransform:
+    import SimpleITK
+
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     lps = flip @ np.asarray(matrix, float) @ flip
     transform = SimpleITK.AffineTransform(ndims)
     transform.SetMatrix(lps[:ndims, :ndims].ravel().tolist())
     transform.SetTranslation(lps[:ndims, 3].tolist())
+    return transform
+
+
+def save_itk_composite(
+    path: str | Path, displacement: np.ndarray, affine: np.ndarray, linear: np.ndarray
+) -> None:
+    """Write a whole map as one ITK composite transform: a displacement field, then the linear part.
+
+    Args:
+        path: File to write: h5.
+        displacement: ``[*S, N]`` voxels of its own grid, pull-back, including the linear part.
+        affine: ``[4, 4]`` affine of that grid, millimetres, RAS.
+        linear: ``[4, 4]``, the linear part, from the world of that grid to the world it leads to.
+    """
+    import SimpleITK
+
+    one_of(f"ending of {path}", Path(path).suffix.lower(), (".h5",))
+    displacement, affine = in_space(displacement, affine), np.asarray(affine, float)
+    here = voxel_positions(displacement.shape[:-1]).astype(float)
+    # What is left of the map once the linear part is undone, in voxels of the same grid.
+    undo = np.linalg.inv(np.asarray(linear, float) @ affine) @ affine
+    rest = displacement_transform(transform_points(undo, here + displacement) - here, affine)
+    # ITK applies the last transform first.
+    whole = SimpleITK.CompositeTransform([_affine_transform(linear, displacement.shape[-1]), rest])
     with atomic_path(path) as temporary:
-        SimpleITK.WriteTransform(transform, str(temporary))
+        SimpleITK.WriteTransform(whole, str(temporary))
 
 
 def load_itk_affine(path: str | Path) -> np.ndarray:

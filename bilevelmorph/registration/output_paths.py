@@ -14,7 +14,7 @@ from bilevelmorph.data.preprocessing import normalise
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import argument, fail
 from bilevelmorph.io.bids import bids_folder, bids_names
-from bilevelmorph.io.itk import save_itk_affine
+from bilevelmorph.io.itk import save_itk_affine, save_itk_composite
 from bilevelmorph.io.json import write_json
 from bilevelmorph.io.volumes import WRITABLE, save_volume
 from bilevelmorph.io.warps import save_warp
@@ -34,6 +34,8 @@ _ENDINGS = {
     "figure": (".png",),
     "report": (".json",),
     "affine_file": (".txt", ".mat", ".tfm"),
+    "transform": (".h5",),
+    "inverse_transform": (".h5",),
 }
 
 
@@ -47,6 +49,7 @@ class OutputPaths:
         warp, inverse_warp: Displacements, including the affine part.
         warp_format: Format of both warps; see `save_warp`.
         affine_file: The linear part, for ITK and ANTs.
+        transform, inverse_transform: Both parts in one file, for ITK, ANTs and 3D Slicer.
         jacobian: Determinant of the Jacobian, on the fixed grid.
         uncertainty: Standard deviation of the displacement, mm.
         figure: Figure (PNG).
@@ -63,6 +66,8 @@ class OutputPaths:
     inverse_warp: str | None = None
     warp_format: str = "voxelmorph"
     affine_file: str | None = None
+    transform: str | None = None
+    inverse_transform: str | None = None
     jacobian: str | None = None
     uncertainty: str | None = None
     figure: str | None = None
@@ -156,6 +161,11 @@ class OutputPaths:
             save_warp(self.inverse_warp, result.inverse, moving.affine, self.warp_format)
         if self.affine_file:
             save_itk_affine(self.affine_file, result.affine, fixed.ndims)
+        if self.transform:
+            save_itk_composite(self.transform, result.displacement, fixed.affine, result.affine)
+        if self.inverse_transform and result.inverse is not None:
+            back = np.linalg.inv(result.affine)
+            save_itk_composite(self.inverse_transform, result.inverse, moving.affine, back)
         if self.jacobian:
             save_volume(self.jacobian, jacobian_map(result.displacement, fixed))
         if self.uncertainty and result.uncertainty is not None:

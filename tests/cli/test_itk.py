@@ -77,7 +77,8 @@ def folder(request, tmp_path_factory, tiny_model):
     ]
     for flag in ("moving", "fixed", "moved", "warp", "inverse-warp", "moving-seg", "moved-seg"):
         arguments += [f"--{flag}", out / f"{flag.replace('-', '_')}.nii.gz"]
-    arguments += ["--affine-file", out / "affine.mat"]
+    arguments += ["--affine-file", out / "affine.mat", "--transform", out / "whole.h5"]
+    arguments += ["--inverse-transform", out / "back.h5"]
     assert main([str(a) for a in arguments]) == 0
     return out
 
@@ -121,6 +122,41 @@ def test_ants_resamples_the_same(folder):
         moved = ants.apply_transforms(fixed, moving, [str(folder / "warp.nii.gz")], interpolator=kind)
         out.append(moved.numpy())
     compare(folder, *out)
+
+
+@pytest.mark.parametrize("program", ["SimpleITK", "ANTs"])
+def test_the_composite_is_the_whole_map(folder, program):
+    """The affine part and the rest, in one file, applied by others."""
+    out = []
+    for name, kind in (("moving", "linear"), ("moving_seg", "nearestNeighbor")):
+        files = [str(folder / f"{n}.nii.gz") for n in ("fixed", name)]
+        if program == "ANTs":
+            images = map(ants.image_read, files)
+            moved = ants.apply_transforms(*images, [str(folder / "whole.h5")], interpolator=kind)
+            out.append(moved.numpy())
+            continue
+        transform = SimpleITK.ReadTransform(str(folder / "whole.h5"))
+        way = SimpleITK.sitkLinear if kind == "linear" else SimpleITK.sitkNearestNeighbor
+        fixed, moving = map(SimpleITK.ReadImage, files)
+        out.append(SimpleITK.GetArrayFromImage(SimpleITK.Resample(moving, fixed, transform, way)).transpose())
+    compare(folder, *out)
+
+
+def test_the_composites_are_affine_and_rest(folder):
+    whole, back = (SimpleITK.ReadTransform(str(folder / f"{n}.h5")) for n in ("whole", "back"))
+    for transform, invert in ((whole, False), (back, True)):
+        parts = SimpleITK.CompositeTransform(transform)
+        assert parts.GetNumberOfTransforms() == 2
+        linear = parts.GetNthTransform(0)
+        alone = SimpleITK.ReadTransform(str(folder / "affine.mat"))
+        alone = alone.GetInverse() if invert else alone
+        point = (3.0, -4.0, 5.0)
+        np.testing.assert_allclose(linear.TransformPoint(point), alone.TransformPoint(point), atol=1e-4)
+    field, grid = load_warp(folder / "inverse_warp.nii.gz")
+    middle = np.array(field.shape[:3]) // 2
+    flip = np.array([-1.0, -1, 1])
+    world, there = (grid[:3, :3] @ at + grid[:3, 3] for at in (middle, middle + field[tuple(middle)]))
+    np.testing.assert_allclose(back.TransformPoint((world * flip).tolist()), there * flip, atol=1e-3)
 
 
 def test_our_warp_command_reads_it(folder, tmp_path):
