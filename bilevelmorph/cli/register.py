@@ -67,6 +67,8 @@ class PairOptions:
     """Mask on the fixed grid of what is not looked at, such as a lesion."""
     figure: File = None
     """Where to write a figure of the result (png)."""
+    report: File = None
+    """Where to write a page to look at (html), or the numbers alone (json)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _many(options: Options) -> int:
         describe_dataset(options.out, __version__)
     there = f", {found.skipped} of them before" if found.skipped else ""
     total = len(found.rows) + len(found.failed)
-    print(f"{options.out}: {len(found.rows)} of {total} pairs registered{there}; results.csv")
+    print(f"{options.out}: {len(found.rows)} of {total} pairs registered{there}; results.csv, index.html")
     for row in found.failed:
         print(f"failed: {row['moving']} to {row['fixed']}: {row['error']}", file=sys.stderr)
     return 1 if found.failed else 0

@@ -26,6 +26,7 @@ from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.io.volumes import add_reader
 from bilevelmorph.models.bundled import find_model
+from bilevelmorph.report.cohort_page import write_cohort_page
 
 # Pairs submitted per worker, one running and one waiting, so that the rest takes no memory.
 WAITING = 2
@@ -64,7 +65,7 @@ def register_batch(
 
     Every pair gets a folder of its own (except with BIDS names) and a report, which is
     written last and marks the pair as done. ``results.csv`` has one row per pair, in the
-    order of the list.
+    order of the list, and ``index.html`` shows them, doubtful ones first.
 
     Args:
         pairs: Pairs with or without label maps; duplicates are registered once.
@@ -110,6 +111,7 @@ def register_batch(
     table = [_row(job, errors) for job in jobs]
     write_csv(folder / "results.csv", table)
     rows, failed = ([r for r in table if bool(r["error"]) is bad] for bad in (False, True))
+    write_cohort_page(folder / "index.html", rows, failed)
     return BatchResult(rows, failed, done)
 
 

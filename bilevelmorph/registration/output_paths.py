@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bilevelmorph.data.geometry import resample, warp_volume
-from bilevelmorph.data.preprocessing import normalise
+from bilevelmorph.data.preprocessing import background, normalise
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import argument, fail
 from bilevelmorph.io.bids import bids_folder, bids_names
@@ -22,6 +23,7 @@ from bilevelmorph.metrics.deformation import jacobian_determinant
 from bilevelmorph.registration.affine import align
 from bilevelmorph.registration.result import Registration
 from bilevelmorph.report.registration_figure import registration_figure
+from bilevelmorph.report.registration_page import write_registration_page
 
 _WARPS = (".nii", ".nii.gz", ".npz")
 _ENDINGS = {
@@ -32,7 +34,7 @@ _ENDINGS = {
     "jacobian": WRITABLE,
     "uncertainty": WRITABLE,
     "figure": (".png",),
-    "report": (".json",),
+    "report": (".json", ".html"),
     "affine_file": (".txt", ".mat", ".tfm"),
     "transform": (".h5",),
     "inverse_transform": (".h5",),
@@ -53,7 +55,7 @@ class OutputPaths:
         jacobian: Determinant of the Jacobian, on the fixed grid.
         uncertainty: Standard deviation of the displacement, mm.
         figure: Figure (PNG).
-        report: Metrics and warnings (JSON).
+        report: Metrics and warnings: JSON, or an HTML page to look at.
 
     >>> OutputPaths(moved="m.nii.gz", figure="f.jpg").check()
     Traceback (most recent call last):
@@ -172,16 +174,34 @@ class OutputPaths:
             save_volume(self.uncertainty, result.uncertainty)
         if self.figure:
             draw(self.figure, result)
-        if self.report:
+        if self.report and self.report.lower().endswith(".html"):
+            write_page(self.report, result)
+        elif self.report:
             write_json(self.report, result.summary)
 
 
 def draw(path: str | Path, result: Registration) -> None:
     """Draw the images before and after, their differences and the deformation as PNG."""
+    images = _pictures(result)
+    registration_figure(path, images["moving"], images["fixed"], images["moved"], result.displacement)
+
+
+def write_page(path: str | Path, result: Registration) -> None:
+    """Write a self-contained HTML page with the images, the deformation, the numbers and the warnings."""
+    with tempfile.TemporaryDirectory() as folder:
+        figure = Path(folder, "figure.png")
+        draw(figure, result)
+        drawn = figure.read_bytes()
+    write_registration_page(path, _pictures(result), result.fixed.spacing.tolist(), drawn, result.summary)
+
+
+def _pictures(result: Registration) -> dict[str, np.ndarray]:
+    """Moving image before registration, fixed and moved image, on the fixed grid, in [0, 1]."""
     moving, fixed = result.moving, result.fixed
-    placed = resample(moving, fixed.shape, fixed.affine, align(moving, fixed, "none", result.init)).data
-    begin, target, end = (normalise(x) for x in (placed, fixed.data, result.moved.data))
-    registration_figure(path, begin, target, end, result.displacement)
+    start = align(moving, fixed, "none", result.init)
+    placed = resample(moving, fixed.shape, fixed.affine, start, background(moving.data)).data
+    images = {"moving": placed, "fixed": fixed.data, "moved": result.moved.data}
+    return {name: normalise(data) for name, data in images.items()}
 
 
 def jacobian_map(displacement: np.ndarray, grid: Volume) -> Volume:

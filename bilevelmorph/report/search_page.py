@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import shlex
 import tempfile
@@ -15,18 +14,11 @@ import numpy as np
 from bilevelmorph.autoreg.run import SearchResult, summary
 from bilevelmorph.autoreg.trial import Candidate
 from bilevelmorph.config import SearchConfig
-from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.networks.genotype import Genotype
 from bilevelmorph.report.genotype_figure import genotype_figure
+from bilevelmorph.report.html_page import picture, table, write_html
 from bilevelmorph.report.trajectory_figure import logarithmic
-
-_STYLE = (
-    "body{font:15px/1.45 sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;font-size:13px}td,th{padding:.25em .7em;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,td:last-child,th:first-child,th:last-child{text-align:left}"
-    "tr.best{background:#eef6e8}img{max-width:100%}"
-)
 
 
 def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
@@ -50,24 +42,20 @@ def write_search_page(config: SearchConfig, result: SearchResult) -> Path:
         f"<h1>Network search for {html.escape(str(config.scans.folder))}</h1>",
         f"<p>{_outcome(config, result, unit)}</p>",
         "<h2>The winner</h2>",
-        _image((folder / "genotype.png").read_bytes(), "the winner's cells"),
+        picture((folder / "genotype.png").read_bytes(), "the winner's cells"),
         f"<p>Loss weights: {_weights(best)}. Train it in full with</p><pre>{command}</pre>",
         "<h2>Candidates</h2>",
         _table(result.candidates, unit),
-        _image(_figure(_scatter, result, unit), "score against inference time"),
+        picture(_figure(_scatter, result, unit), "score against inference time"),
     ]
     rows = folder / "gradient" / "search.csv"
     if rows.is_file():
         drawn = _figure(_trajectories, read_rows(rows))
         parts += [
             "<h2>Gradient search</h2>",
-            _image(drawn, "entropy, share of skips, loss weights"),
+            picture(drawn, "entropy, share of skips, loss weights"),
         ]
-    page = "\n".join(parts)
-    head = f'<meta charset="utf-8"><title>Search</title><style>{_STYLE}</style>'
-    text = f'<!doctype html><html lang="en">{head}{page}</html>\n'
-    with atomic_path(folder / "report.html") as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+    write_html(folder / "report.html", "Search", parts)
     return folder / "report.html"
 
 
@@ -127,17 +115,11 @@ def train_command(config: SearchConfig, genotype: Genotype | None = None) -> str
 
 def _table(candidates: Sequence[Candidate], unit: str) -> str:
     names = ("candidate", unit, "ms", "trial, s", "loss weights", "cells")
-    lines = [f"<tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>"]
-    for i, c in enumerate(candidates):
-        kind = ' class="best"' if i == 0 else ""
-        cells = f"<td>{c.score:.4f}</td><td>{c.ms:.0f}</td><td>{c.seconds:.0f}</td><td>{_weights(c)}</td>"
-        name, what = html.escape(c.name), html.escape(summary(c.genotype))
-        lines.append(f"<tr{kind}><td>{name}</td>{cells}<td>{what}</td></tr>")
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _image(content: bytes, what: str) -> str:
-    return f'<p><img alt="{what}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
+    rows = []
+    for c in candidates:
+        cells = f"{c.score:.4f}", f"{c.ms:.0f}", f"{c.seconds:.0f}", _weights(c)
+        rows.append([html.escape(c.name), *cells, html.escape(summary(c.genotype))])
+    return table(names, rows, ["best"])
 
 
 def _figure(draw: Any, *arguments: Any) -> bytes:
