@@ -63,6 +63,8 @@ class PairOptions:
     """Where to write the warped label map."""
     fixed_mask: File = None
     """Mask on the fixed grid; the affine step, instance optimisation and the report look only inside it."""
+    moving_mask: File = None
+    """The same for the moving image, on its grid."""
     exclude_mask: File = None
     """Mask on the fixed grid of what is not looked at, such as a lesion."""
     figure: File = None
@@ -190,11 +192,15 @@ def _one(options: Options) -> int:
     wanted["warp_format"] = options.warp_format
     outputs = OutputPaths(**wanted)
     inputs = [pair.moving, pair.fixed, pair.moving_seg, pair.fixed_mask, pair.exclude_mask]
+    inputs.append(pair.moving_mask)
     outputs.check(inputs)
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
     _check_grids(options, outputs, moving, fixed)
     seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
-    masks = [load_volume(m, "labels") if m else None for m in (pair.fixed_mask, pair.exclude_mask)]
+    *masks, moving_mask = [
+        load_volume(m, "labels") if m else None
+        for m in (pair.fixed_mask, pair.exclude_mask, pair.moving_mask)
+    ]
     mask = region_of(fixed, *masks)
 
     from bilevelmorph.devices import choose_gpu
@@ -215,7 +221,7 @@ def _one(options: Options) -> int:
     back = bool(pair.inverse_warp or pair.inverse_transform)
     most, hidden = registrar.iterations(fixed.shape), options.quiet or None
     with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
-        result = registrar(moving, fixed, mask, back, bar.update)
+        result = registrar(moving, fixed, mask, back, bar.update, moving_mask)
     outputs.write(result, seg)
     if options.out:
         write_json(_report_path(options), result.summary | {"moving": pair.moving, "fixed": pair.fixed})

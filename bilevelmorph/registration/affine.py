@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -27,8 +28,24 @@ _MARGIN = 1.15
 _SAMPLES = 65_000
 
 
+class _Masks(NamedTuple):
+    """Where the similarity is computed, in both images."""
+
+    fixed: sitk.Image | None = None
+    moving: sitk.Image | None = None
+
+
+def _mask(image: Volume, mask: np.ndarray | None) -> sitk.Image | None:
+    return None if mask is None else to_sitk(image.with_data(mask.astype(np.uint8), "labels"))
+
+
 def align(
-    moving: Volume, fixed: Volume, mode: str = "affine", start: str = "header", mask: np.ndarray | None = None
+    moving: Volume,
+    fixed: Volume,
+    mode: str = "affine",
+    start: str = "header",
+    mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None,
 ) -> np.ndarray:
     """Find the world matrix that maps `fixed` onto `moving`.
 
@@ -41,7 +58,7 @@ def align(
         mode: ``"none"`` (only the initial placement), ``"rigid"`` or ``"affine"``.
         start: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"`` aligns the
             centres of the grids.
-        mask: Mask on the fixed grid; the similarity is computed inside it.
+        mask, moving_mask: Masks on the grids of both images; the similarity is computed inside them.
 
     Returns:
         ``[4, 4]`` matrix from the world of `fixed` to the world of `moving`, millimetres, RAS.
@@ -54,7 +71,7 @@ def align(
     if fixed.ndims != 3:
         raise fail("affine", f"{mode} for 2-D images", "3-D volumes", f"set {argument('affine', 'none')}")
     with _one_thread():
-        return _search(moving, fixed, mode, initial, mask)
+        return _search(moving, fixed, mode, initial, mask, moving_mask)
 
 
 @contextmanager
@@ -69,13 +86,19 @@ def _one_thread() -> Iterator[None]:
 
 
 def _search(
-    moving: Volume, fixed: Volume, mode: str, initial: np.ndarray, mask: np.ndarray | None
+    moving: Volume,
+    fixed: Volume,
+    mode: str,
+    initial: np.ndarray,
+    mask: np.ndarray | None,
+    moving_mask: np.ndarray | None,
 ) -> np.ndarray:
     """Compare several initial placements and refine the best."""
     target, source = _shrunk(to_sitk(fixed)), _shrunk(to_sitk(moving))
-    region = None if mask is None else to_sitk(fixed.with_data(mask.astype(np.uint8), "labels"))
+    region = _Masks(*(_mask(image, m) for image, m in ((fixed, mask), (moving, moving_mask))))
     centre = _centre_of_mass(fixed, mask)
-    candidates = [initial, centre_translation(moving, fixed), _translation(_centre_of_mass(moving) - centre)]
+    across = _centre_of_mass(moving, moving_mask) - centre
+    candidates = [initial, centre_translation(moving, fixed), _translation(across)]
     scores = [_score(target, source, region, c, centre) for c in candidates]
     best = candidates[int(np.argmin(scores))]
     best = _upright(target, source, region, best, candidates[2], centre)
@@ -103,8 +126,8 @@ def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
         target, source = to_sitk(fixed), to_sitk(moving)
         centre = _centre_of_mass(fixed)
         aligned = _translation(_centre_of_mass(moving) - centre)
-        upright = min(_score(target, source, None, m, centre) for m in (matrix, aligned))
-        return _turned(target, source, None, aligned, centre)[0][0] < _MARGIN * upright
+        upright = min(_score(target, source, _Masks(), m, centre) for m in (matrix, aligned))
+        return _turned(target, source, _Masks(), aligned, centre)[0][0] < _MARGIN * upright
 
 
 def _thinned(volume: Volume) -> Volume:
@@ -124,7 +147,7 @@ def _thinned(volume: Volume) -> Volume:
 def _turned(
     target: sitk.Image,
     source: sitk.Image,
-    region: sitk.Image | None,
+    region: _Masks,
     aligned: np.ndarray,
     centre: np.ndarray,
 ) -> list[tuple[float, np.ndarray]]:
@@ -137,7 +160,7 @@ def _turned(
 def _upright(
     target: sitk.Image,
     source: sitk.Image,
-    region: sitk.Image | None,
+    region: _Masks,
     start: np.ndarray,
     aligned: np.ndarray,
     centre: np.ndarray,
@@ -235,7 +258,7 @@ def _shrunk(image: sitk.Image, side: int = _SIDE) -> sitk.Image:
     return sitk.Shrink(sitk.DiscreteGaussian(image, variances), factors)
 
 
-def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistrationMethod:
+def _method(target: sitk.Image, region: _Masks) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
@@ -244,13 +267,15 @@ def _method(target: sitk.Image, region: sitk.Image | None) -> sitk.ImageRegistra
     method.SetInterpolator(sitk.sitkLinear)
     # One thread, so that sums are reproducible.
     method.SetNumberOfThreads(1)
-    if region is not None:
-        method.SetMetricFixedMask(region)
+    if region.fixed is not None:
+        method.SetMetricFixedMask(region.fixed)
+    if region.moving is not None:
+        method.SetMetricMovingMask(region.moving)
     return method
 
 
 def _score(
-    target: sitk.Image, source: sitk.Image, region: sitk.Image | None, matrix: np.ndarray, centre: np.ndarray
+    target: sitk.Image, source: sitk.Image, region: _Masks, matrix: np.ndarray, centre: np.ndarray
 ) -> float:
     """Negated mutual information of an initial placement; infinite if the images do not overlap."""
     method = _method(target, region)
@@ -264,7 +289,7 @@ def _score(
 def _optimise(
     target: sitk.Image,
     source: sitk.Image,
-    region: sitk.Image | None,
+    region: _Masks,
     matrix: np.ndarray,
     centre: np.ndarray,
     kind: str,

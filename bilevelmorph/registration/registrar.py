@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from bilevelmorph.data.geometry import (
     read_field,
     resample,
     resample_to_spacing,
+    sample,
     sample_field,
     transform_points,
     voxel_positions,
@@ -153,6 +155,7 @@ class Registrar:
         mask: Volume | None = None,
         inverse: bool = False,
         on_iteration: Callable[[], None] | None = None,
+        moving_mask: Volume | None = None,
     ) -> Registration:
         """Register a pair.
 
@@ -162,6 +165,7 @@ class Registrar:
                 similarities and the mean displacement in the report are restricted.
             inverse: Also compute the inverse displacement.
             on_iteration: Called after each iteration of instance optimisation.
+            moving_mask: The same mask for the moving image, on its grid.
 
         Returns:
             A `Registration`.
@@ -170,12 +174,12 @@ class Registrar:
             InputError: The volumes cannot be registered with this model.
         """
         began = time.perf_counter()
-        self._check(moving, fixed, mask)
-        mask = mask and onto(mask, fixed)
+        self._check(moving, fixed, mask, moving_mask)
+        mask, moving_mask = mask and onto(mask, fixed), moving_mask and onto(moving_mask, moving)
         region = None if mask is None else mask.data > 0
-        pair = self._prepared(moving, fixed, region)
+        pair = self._prepared(moving, fixed, mask, moving_mask)
         work, source, affine = pair.fixed, pair.moving, pair.affine
-        step, back, refined = self._deform(pair, mask, inverse, on_iteration)
+        step, back, refined = self._deform(pair, mask, moving_mask, inverse, on_iteration)
         displacement = self._to_native(step, work, fixed, affine)
         fill = background(moving.data) if self.fill is None else self.fill
         moved = warp_volume(moving, displacement, fixed.affine, fill)
@@ -186,6 +190,9 @@ class Registrar:
             result.inverse = self._inverse(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
+        if moving_mask is not None:
+            reached = warp_volume(moving_mask, displacement, fixed.affine).data > 0
+            region = reached if region is None else region & reached
         assess(result, self.percentiles, region, self.affine)
         result.report["seconds"] = seconds
         if refined is not None:
@@ -202,14 +209,17 @@ class Registrar:
         Returns:
             The pair, and the displacement from which instance optimisation starts, ``[*S, N]`` voxels.
         """
-        self._check(moving, fixed, None)
-        pair = self._prepared(moving, fixed, None)
+        self._check(moving, fixed)
+        pair = self._prepared(moving, fixed)
         if self.predictor is None:
             return pair, np.zeros((*pair.fixed.shape, fixed.ndims), np.float32)
         return pair, self.predictor(pair.moving, pair.fixed.data).displacement
 
-    def _prepared(self, moving: Volume, fixed: Volume, region: np.ndarray | None) -> PreparedPair:
-        affine = align(moving, fixed, self.affine, self.init, region)
+    def _prepared(
+        self, moving: Volume, fixed: Volume, mask: Volume | None = None, moving_mask: Volume | None = None
+    ) -> PreparedPair:
+        regions = [None if m is None else m.data > 0 for m in (mask, moving_mask)]
+        affine = align(moving, fixed, self.affine, self.init, *regions)
         work = self._work_grid(fixed)
         own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
         own = own.with_data(normalise(own.data, self.percentiles))
@@ -228,6 +238,7 @@ class Registrar:
         self,
         pair: PreparedPair,
         mask: Volume | None,
+        moving_mask: Volume | None,
         inverse: bool,
         on_iteration: Callable[[], None] | None,
     ) -> tuple[np.ndarray | None, np.ndarray | None, Refinement | None]:
@@ -239,18 +250,19 @@ class Registrar:
             found = self.predictor(source, work.data, inverse and optimizer is None)
         if optimizer is None:
             return (None, None, None) if found is None else (found.displacement, found.inverse, None)
-        weight = None
-        if mask is not None:
-            weight = resample(
-                Volume((mask.data > 0).astype(np.float32), mask.affine), work.shape, work.affine, np.eye(4)
-            ).data
-        if pair.known is not None:
-            weight = pair.known * (np.float32(1) if weight is None else weight)
         start = np.zeros((*work.shape, work.ndims), np.float32) if found is None else found.displacement
+        weights = [] if pair.known is None else [pair.known.astype(np.float32)]
+        for which, world in ((mask, np.eye(4)), (moving_mask, pair.affine)):
+            if which is not None:
+                share = Volume((which.data > 0).astype(np.float32), which.affine)
+                weights.append(resample(share, work.shape, work.affine, world).data)
+        if moving_mask is not None:  # where the start takes it
+            weights[-1] = sample(work.with_data(weights[-1]), voxel_positions(work.shape) + start)
+        weight = functools.reduce(np.multiply, weights) if weights else None
         refined = optimizer(start, source, work.data, weight, inverse, on_iteration)
         return refined.displacement, refined.inverse, refined
 
-    def _check(self, moving: Volume, fixed: Volume, mask: Volume | None) -> None:
+    def _check(self, moving: Volume, fixed: Volume, *masks: Volume | None) -> None:
         if moving.ndims != fixed.ndims:
             raise fail(
                 "pair",
@@ -268,8 +280,9 @@ class Registrar:
         if self.network is not None and self.network.channels != 1:
             came = f"a model of {self.network.channels} channels"
             raise fail("model", came, "a model of one channel, like the images")
-        if mask is not None and not (mask.data > 0).any():
-            raise fail(mask.name, "an empty mask", "at least one voxel above 0")
+        for mask in masks:
+            if mask is not None and not (mask.data > 0).any():
+                raise fail(mask.name, "an empty mask", "at least one voxel above 0")
 
     def _work_grid(self, fixed: Volume) -> Volume:
         """The fixed image prepared for the network: canonical axes, normalised, at least its usual size."""
@@ -332,6 +345,7 @@ def register(
     affine: str = "none",
     init: str | None = None,
     fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
     exclude_mask: ImageLike | None = None,
     inverse: bool = False,
     quality: str | None = None,
@@ -352,6 +366,7 @@ def register(
             `Registrar`.
         fixed_mask: Mask on the fixed grid, to which the affine step, instance optimisation, the
             similarities and the mean displacement in the report are restricted.
+        moving_mask: The same mask for the moving image, on its grid.
         exclude_mask: Mask on the fixed grid of what is left out of all of these, such as a lesion.
         inverse: Also compute the inverse displacement.
 
@@ -378,7 +393,7 @@ def register(
         mc_samples=mc_samples,
         fill=fill,
     )
-    given = {"fixed mask": fixed_mask, "excluded mask": exclude_mask}
-    masks = [None if m is None else as_volume(m, "labels", name) for name, m in given.items()]
+    given = {"fixed mask": fixed_mask, "excluded mask": exclude_mask, "moving mask": moving_mask}
+    *masks, last = [None if m is None else as_volume(m, "labels", name) for name, m in given.items()]
     pair = as_volume(moving, name="moving"), as_volume(fixed, name="fixed")
-    return registrar(*pair, region_of(pair[1], *masks), inverse)
+    return registrar(*pair, region_of(pair[1], *masks), inverse, moving_mask=last)

@@ -90,6 +90,7 @@ CASES = [
     (WARP, "--moved {i}/moving.nii.gz", "--moved: got {i}/moving.nii.gz, which is an input as well"),
     (WARP, "--moving {i}/nan.nii.gz", "1 NaN or infinite voxels"),
     (REGISTER, "--exclude-mask {i}/other_seg.nii.gz", "other_seg.nii.gz"),
+    (REGISTER, "--moving-mask {i}/empty_mask.nii.gz", "empty_mask.nii.gz"),
     (WARP, "--moved {o}/moved.png", "moved.png"),
     (WARP, "--moved {o}/no/moved.nii", "make it first"),
     (POINTS, "--moved {o}/no/moved.csv", "make it first"),

@@ -70,6 +70,18 @@ def test_looks_inside_the_mask(phantoms):
     assert miss(align(moving, fixed, "rigid", mask=mask), truth, fixed, mask) < VOXEL / 2
 
 
+def test_looks_inside_the_mask_of_the_moving_image(phantoms):
+    truth, moving, fixed = phantoms["rigid"]
+    mask = np.zeros(moving.shape, bool)
+    mask[8:34, 10:32, 4:36] = True
+    disturbed = moving.data.copy()
+    disturbed[2:12, 2:12, 2:38] = 160
+    disturbed[mask] = moving.data[mask]
+    moving = moving.with_data(disturbed)
+    body = mask & (fixed.data > 30)
+    assert miss(align(moving, fixed, "rigid", moving_mask=mask), truth, fixed, body) < VOXEL / 2
+
+
 def test_intensity_scale_does_not_matter(phantoms):
     truth, moving, fixed = phantoms["rigid"]
     found = align(moving.with_data(500 - 3 * moving.data), fixed, "rigid")

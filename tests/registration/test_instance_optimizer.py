@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 import bilevelmorph as bm
 from bilevelmorph.config import DescentConfig
@@ -150,6 +150,26 @@ def test_a_lesion_that_is_excluded_does_not_pull():
     )
     np.testing.assert_array_equal(sound, excluded)
     assert np.abs(sound - pulled).max() > 0.1
+
+
+def test_a_lesion_of_the_moving_image_is_masked_there():
+    moving, fixed = volumes()
+    lesion = np.zeros(moving.shape, bool)
+    lesion[12:18, 10:16] = True
+    data = moving.data.copy()
+    data[lesion] = np.random.default_rng(0).permutation(data[lesion])
+    around = Volume((~binary_dilation(lesion, iterations=3)).astype(np.uint8), moving.affine, "labels")
+    options = {"settings": SHORT.with_(levels=(1,), iterations=(12,)), "similarity": "mse", "quality": "best"}
+    sick = moving.with_data(data)
+    sound, pulled, masked = (
+        register(image, fixed, None, moving_mask=inside, **options)
+        for image, inside in ((moving, around), (sick, None), (sick, around))
+    )
+    np.testing.assert_allclose(masked.displacement, sound.displacement, atol=1e-6)
+    assert np.abs(pulled.displacement - sound.displacement).max() > 0.1
+    reports = [x.report["mean_displacement_mm"] for x in (masked, sound, pulled)]
+    assert reports[0] == pytest.approx(reports[1], abs=1e-6)
+    assert abs(reports[2] - reports[1]) > 1e-3
 
 
 def test_model_carries_its_settings(tmp_path):
