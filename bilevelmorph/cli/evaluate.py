@@ -47,6 +47,8 @@ class Options:
     """Where to write a CSV of the scores, one row per pair; a JSON summary is written next to it."""
     save_moved: Folder = None
     """Folder for the warped label maps."""
+    submission: Folder = None
+    """Folder for the displacements as Learn2Reg takes them (disp_FIXED_MOVING.nii.gz)."""
     quiet: bool = False
     """Hide the progress bar."""
     registration: ModelOptions = field(default_factory=ModelOptions)
@@ -71,9 +73,10 @@ def run(options: Options) -> None:
 
     add_reader(options.registration.reader)
     pairs, labels = _pairs(options)
-    moved = Path(options.save_moved) if options.save_moved else None
-    if moved is not None:
-        moved.mkdir(parents=True, exist_ok=True)
+    moved, submission = (Path(p) if p else None for p in (options.save_moved, options.submission))
+    for folder in (moved, submission):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
 
     from bilevelmorph.devices import choose_gpu
     from bilevelmorph.registration.evaluation import evaluate, summarise, write_results
@@ -85,7 +88,7 @@ def run(options: Options) -> None:
     else:
         linear = "none" if options.method == "identity" else options.method
         registrar = Registrar(None, linear, options.registration.init, deformable=False)
-    rows = evaluate(registrar, pairs, labels, moved, options.quiet)
+    rows = evaluate(registrar, pairs, labels, moved, options.quiet, submission=submission)
     facts = {
         "data": options.data or options.pairs,
         "split": options.split if options.data else None,

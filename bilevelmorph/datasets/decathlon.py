@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.json import read_json
 
+# Where Learn2Reg lists pairs for training.
+PAIRED = "training_paired_images"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -36,11 +39,16 @@ class DecathlonDataset:
 
     @classmethod
     def open(cls, root: str | Path) -> DecathlonDataset:
-        """Read ``root/dataset.json``."""
+        """Read ``root/dataset.json``, or ``root/NAME_dataset.json`` as Learn2Reg has it."""
         root = Path(root)
         path = root / "dataset.json"
         if not path.is_file():
-            raise fail(str(root), "a folder without dataset.json", "a Decathlon or Learn2Reg folder")
+            named = sorted(root.glob("*_dataset.json")) if root.is_dir() else []
+            if len(named) != 1:
+                came = f"a folder with {', '.join(p.name for p in named)}" if named else None
+                came = came or "a folder without dataset.json"
+                raise fail(str(root), came, "a Decathlon or Learn2Reg folder with one such file")
+            path = named[0]
         content = read_json(path, "a complete file")
         if not isinstance(content, dict):
             raise fail(str(path), f"a {type(content).__name__}", "an object with training, labels, ...")
@@ -71,13 +79,16 @@ class DecathlonDataset:
         key = f"registration_{split}"
         with self._parsing(key):
             entries = self.content.get(key, [])
+            if split == "train":
+                entries = entries or self.content.get(PAIRED, [])
             if not entries and split != "train":
                 raise fail(str(self.root), f"no {key} in dataset.json", "a list of pairs")
             return [Pair(self._subject(e["moving"]), self._subject(e["fixed"])) for e in entries]
 
     def has_pairs(self, split: str) -> bool:
         """Whether the pairs of a split are listed."""
-        return bool(self.content.get(f"registration_{one_of('split', split, SPLITS)}"))
+        key = f"registration_{one_of('split', split, SPLITS)}"
+        return bool(self.content.get(key) or (split == "train" and self.content.get(PAIRED)))
 
     @cached_property
     def _named_labels(self) -> dict[Path, Path]:
@@ -117,3 +128,25 @@ class DecathlonDataset:
         labels = self._named_labels.get(image) or self.root / f"labels{kind}" / image.name
         points = self.root / f"landmarks{kind}" / (image.name.split(".")[0] + ".csv")
         return Subject(image, *(path if path.is_file() else None for path in (labels, points)))
+
+
+def submission_name(pair: Pair) -> str:
+    """The name of a displacement that is submitted to Learn2Reg, made of the numbers of both cases.
+
+    Args:
+        pair: Scans whose names end in a case and a modality of four digits each, or in a case alone.
+
+    Raises:
+        InputError: A name has no such number.
+
+    >>> fixed, moving = (Subject(Path(f"NLST_0101_000{i}.nii.gz")) for i in (0, 1))
+    >>> submission_name(Pair(moving, fixed))
+    'disp_0101_0101.nii.gz'
+    """
+    cases = []
+    for scan in (pair.fixed, pair.moving):
+        found = re.search(r"_(\d{4})(?:_\d{4})?\.nii(?:\.gz)?$", scan.name)
+        if not found:
+            raise fail(scan.name, "no number of a case", "a name such as NAME_0001_0000.nii.gz")
+        cases.append(found[1])
+    return f"disp_{cases[0]}_{cases[1]}.nii.gz"

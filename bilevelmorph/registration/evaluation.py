@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from bilevelmorph.data.geometry import onto, warp_volume
+from bilevelmorph.data.geometry import onto, targets_of, voxel_positions, warp_volume
 from bilevelmorph.data.volume import Volume
-from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.decathlon import DecathlonDataset, submission_name
 from bilevelmorph.datasets.pairs import Pair, Subject, with_labels
 from bilevelmorph.errors import fail
 from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import write_json
 from bilevelmorph.io.volumes import load_volume, save_volume
+from bilevelmorph.io.warps import save_warp
 from bilevelmorph.metrics.overlap import dice
 from bilevelmorph.metrics.surface import mean_hausdorff95
 from bilevelmorph.networks.base import RegistrationNetwork
@@ -31,6 +32,7 @@ def evaluate(
     save_moved: Path | None = None,
     quiet: bool = False,
     split: str = "val",
+    submission: Path | None = None,
 ) -> list[dict[str, float | str]]:
     """Register every pair and score it in the native space of its fixed scan.
 
@@ -43,6 +45,7 @@ def evaluate(
         save_moved: Folder for the warped label maps.
         quiet: Suppress the progress bar.
         split: ``"val"`` or ``"test"``, if `pairs` is a folder.
+        submission: Folder for the displacements in the form in which Learn2Reg takes them.
 
     Returns:
         One row of scores per pair.
@@ -52,6 +55,7 @@ def evaluate(
     if isinstance(pairs, (str, Path)):
         folder = DecathlonDataset.open(pairs)
         pairs, labels = with_labels(folder.pairs(split), str(pairs)), labels or folder.labels or None
+    names = [submission_name(pair) for pair in pairs] if submission is not None else []
     rows: list[dict[str, float | str]] = []
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
@@ -79,6 +83,10 @@ def evaluate(
                 float(result.uncertainty.data[body].mean()) if body.any() else float("nan")
             )
         rows.append(row)
+        if submission is not None:
+            # In voxels of the moving image, from which its evaluation reads at the same index.
+            at = targets_of(result.displacement, fixed.affine, moving.affine)
+            save_warp(submission / names[number - 1], at - voxel_positions(fixed.shape), fixed.affine)
         if save_moved is not None:
             save_volume(
                 save_moved / f"{number:04d}_{_stem(pair.moving.name)}_to_{_stem(pair.fixed.name)}.nii.gz",

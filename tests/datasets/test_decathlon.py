@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from refusals import refusal
 
-from bilevelmorph.datasets.decathlon import DecathlonDataset
+from bilevelmorph.datasets.decathlon import DecathlonDataset, submission_name
+from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import InputError
 
 
@@ -41,3 +44,39 @@ def test_a_label_map_that_is_named_must_exist(folder):
     (folder / "manual" / "s1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"manual/s1\.nii\.gz"):
         DecathlonDataset.open(folder).subjects("train")
+
+
+def test_a_file_that_is_named_as_in_learn2reg(folder):
+    (folder / "dataset.json").rename(folder / "TASK_dataset.json")
+    assert DecathlonDataset.open(folder).subjects("train")
+    (folder / "OTHER_dataset.json").touch()
+    assert "a folder with OTHER_dataset.json, TASK_dataset.json" in refusal(DecathlonDataset.open, folder)
+
+
+def test_pairs_for_training_as_in_learn2reg(folder):
+    table = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    names = [s.image.relative_to(folder).as_posix() for s in DecathlonDataset.open(folder).subjects("train")]
+    table.pop("registration_train", None)
+    table["training_paired_images"] = [{"fixed": f"./{names[0]}", "moving": f"./{names[1]}"}]
+    (folder / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
+    opened = DecathlonDataset.open(folder)
+    assert opened.has_pairs("train")
+    (pair,) = opened.pairs("train")
+    assert [pair.fixed.name, pair.moving.name] == [Path(n).name for n in names[:2]]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "name"),
+    [
+        ("LungCT_0001_0000.nii.gz", "LungCT_0001_0001.nii.gz", "disp_0001_0001.nii.gz"),
+        ("OASIS_0438_0000.nii.gz", "OASIS_0439_0000.nii.gz", "disp_0438_0439.nii.gz"),
+        ("case_0012.nii.gz", "case_0013.nii.gz", "disp_0012_0013.nii.gz"),
+    ],
+)
+def test_names_of_a_submission(fixed, moving, name):
+    assert submission_name(Pair(Subject(Path(moving)), Subject(Path(fixed)))) == name
+
+
+def test_names_without_a_number():
+    scan = Subject(Path("brain.nii.gz"))
+    assert "no number of a case" in refusal(submission_name, Pair(scan, scan))
