@@ -191,8 +191,8 @@ def _one(options: Options) -> int:
     wanted: dict[str, Any] = {k: v for k, v in vars(pair).items() if k in names and v}
     wanted["warp_format"] = options.warp_format
     outputs = OutputPaths(**wanted)
-    inputs = [pair.moving, pair.fixed, pair.moving_seg, pair.fixed_mask, pair.exclude_mask]
-    inputs.append(pair.moving_mask)
+    inputs = [pair.moving, pair.fixed, pair.moving_seg]
+    inputs += [pair.fixed_mask, pair.exclude_mask, pair.moving_mask]
     outputs.check(inputs)
     moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
     _check_grids(options, outputs, moving, fixed)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bilevelmorph.data.geometry import outside_of, resample, targets_of, transform_points, voxel_positions
 from bilevelmorph.data.preprocessing import background, normalise
+from bilevelmorph.errors import fail
 from bilevelmorph.io.headers import doubts as header_doubts
 from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
 from bilevelmorph.metrics.similarity import local_correlation
@@ -31,7 +32,12 @@ def assess(
         percentiles: Percentiles of the intensity normalisation.
         region: Bool ``[*fixed]``, to which similarities and the mean displacement are restricted.
         linear: The linear step: ``"none"``, ``"rigid"`` or ``"affine"``.
+
+    Raises:
+        InputError: The region is empty, because the masks of both images do not meet.
     """
+    if region is not None and not region.any():
+        raise fail("masks", "masks that leave nothing of the fixed image", "masks that overlap once aligned")
     moving, fixed = result.moving, result.fixed
     start = align(moving, fixed, "none", result.init)
     before = resample(moving, fixed.shape, fixed.affine, start, background(moving.data)).data

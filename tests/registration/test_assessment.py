@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from bilevelmorph.data.preprocessing import background
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.errors import InputError
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.networks import IdentityNetwork
 from bilevelmorph.registration import Registrar
@@ -84,3 +85,11 @@ def test_correlation_of_what_is_known_by_brute_force(rng):
     whole = np.ones((9, 8), bool)
     got = local_correlation(a, b, whole, 3, known)
     assert got == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_masks_that_do_not_meet():
+    image = Volume(np.random.default_rng(0).random((12, 12)).astype(np.float32), np.eye(4))
+    masks = [Volume(np.zeros((12, 12), np.uint8), np.eye(4), "labels") for _ in range(2)]
+    masks[0].data[:3], masks[1].data[9:] = 1, 1
+    with pytest.raises(InputError, match="masks that leave nothing of the fixed image"):
+        Registrar(None, deformable=False)(image, image, masks[0], moving_mask=masks[1])
