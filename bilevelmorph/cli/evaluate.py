@@ -1,4 +1,4 @@
-"""Score a model or a linear alignment on pairs with label maps."""
+"""Score a model or a linear alignment on pairs with label maps or landmarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Options:
     """
 
     data: Folder = None
-    """Folder with a dataset.json."""
+    """Folder with a dataset.json, of the Decathlon, Learn2Reg or nnU-Net."""
     split: Literal["val", "test"] = "val"
     """Split of --data to score."""
     pairs: File = None
@@ -49,6 +49,8 @@ class Options:
     """Folder for the warped label maps."""
     submission: Folder = None
     """Folder for the displacements as Learn2Reg takes them (disp_FIXED_MOVING.nii.gz)."""
+    masks: bool = False
+    """Use the masks of the data set: what counts, in the affine step, instance optimisation and report."""
     quiet: bool = False
     """Hide the progress bar."""
     registration: ModelOptions = field(default_factory=ModelOptions)
@@ -88,7 +90,9 @@ def run(options: Options) -> None:
     else:
         linear = "none" if options.method == "identity" else options.method
         registrar = Registrar(None, linear, options.registration.init, deformable=False)
-    rows = evaluate(registrar, pairs, labels, moved, options.quiet, submission=submission)
+    rows = evaluate(
+        registrar, pairs, labels, moved, options.quiet, submission=submission, masks=options.masks
+    )
     facts = {
         "data": options.data or options.pairs,
         "split": options.split if options.data else None,
@@ -104,6 +108,7 @@ def run(options: Options) -> None:
     for key, text in (
         ("dice", "Dice"),
         ("hd95_mm", "HD95 mm"),
+        ("tre_mm", "TRE mm"),
         ("folding_percent", "folding %"),
         ("seconds", "seconds"),
     ):
@@ -119,7 +124,7 @@ def _both_or_neither(both: bool) -> str:
 
 def _pairs(options: Options) -> tuple[list[Pair], list[int] | None]:
     from bilevelmorph.datasets.decathlon import DecathlonDataset
-    from bilevelmorph.datasets.pairs import read_csv, read_labels, read_list, with_labels
+    from bilevelmorph.datasets.pairs import annotated, read_csv, read_labels, read_list
 
     labels, source = None, str(options.data or options.pairs)
     if options.data:
@@ -136,4 +141,4 @@ def _pairs(options: Options) -> tuple[list[Pair], list[int] | None]:
         labels = read_labels(options.labels)
     if options.limit < 0:
         raise fail("limit", options.limit, "0 or more")
-    return with_labels(pairs[: options.limit or None], source), labels
+    return annotated(pairs[: options.limit or None], source), labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import importlib
 import os
 import sys
@@ -68,6 +69,10 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console command."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a name must not end what the name stands for.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] in COMMANDS:
         return run(arguments[0], arguments[1:], f"bilevelmorph {arguments[0]}")
     listing = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())

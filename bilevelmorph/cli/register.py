@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tqdm import tqdm
 from tyro.conf import arg
@@ -16,8 +16,11 @@ from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bilevelmorph.data.volume import Volume
     from bilevelmorph.registration.output_paths import OutputPaths
+    from bilevelmorph.registration.result import Registration
 
 _LINES = {
     "similarity_before": "local correlation before  {:.3f}",
@@ -67,6 +70,9 @@ class PairOptions:
     """The same for the moving image, on its grid."""
     exclude_mask: File = None
     """Mask on the fixed grid of what is not looked at, such as a lesion."""
+    frames: Annotated[Literal["each", "first", "mean"] | None, arg(metavar="each|first|mean")] = None
+    """The moving image is a series, whose last axis is time: register each frame, which numbers all outputs
+    but --moved, or only the first or the mean, whose displacement then moves all frames."""
     figure: File = None
     """Where to write a figure of the result (png)."""
     report: File = None
@@ -173,6 +179,8 @@ def _check_one(options: Options) -> None:
     if not options.out and bool(pair.moving_seg) != bool(pair.moved_seg):
         both = f"{argument('moving_seg')} and {argument('moved_seg')}"
         raise fail(both, "one of them", "both or neither")
+    if pair.frames and pair.moved and not pair.moved.lower().endswith((".nii", ".nii.gz")):
+        raise fail("moved", f"{pair.moved} for a series", "a name ending in .nii.gz or .nii")
     if pair.uncertainty and not options.registration.mc_samples:
         name = argument("mc_samples")
         raise fail("uncertainty", f"no {name}", f"{name} beside it, such as {argument('mc_samples', 16)}")
@@ -183,9 +191,11 @@ def _one(options: Options) -> int:
     pair, chosen = options.pair, options.registration
     from bilevelmorph.data.geometry import onto
     from bilevelmorph.io.json import write_json
+    from bilevelmorph.io.series import load_series
     from bilevelmorph.io.volumes import load_volume
-    from bilevelmorph.registration.output_paths import OutputPaths
+    from bilevelmorph.registration.output_paths import OutputPaths, beside
     from bilevelmorph.registration.region import region_of
+    from bilevelmorph.registration.series import reference_of
 
     names = {f.name for f in dataclasses.fields(OutputPaths)}
     wanted: dict[str, Any] = {k: v for k, v in vars(pair).items() if k in names and v}
@@ -194,7 +204,9 @@ def _one(options: Options) -> int:
     inputs = [pair.moving, pair.fixed, pair.moving_seg]
     inputs += [pair.fixed_mask, pair.exclude_mask, pair.moving_mask]
     outputs.check(inputs)
-    moving, fixed = load_volume(str(pair.moving)), load_volume(str(pair.fixed))
+    frames = load_series(str(pair.moving)) if pair.frames else []
+    moving = reference_of(frames, str(pair.frames)) if frames else load_volume(str(pair.moving))
+    fixed = load_volume(str(pair.fixed))
     _check_grids(options, outputs, moving, fixed)
     seg = onto(load_volume(pair.moving_seg, "labels"), moving) if pair.moving_seg else None
     *masks, moving_mask = [
@@ -220,11 +232,23 @@ def _one(options: Options) -> int:
         outputs = dataclasses.replace(outputs, uncertainty=beside(str(pair.moved), "uncertainty"))
     back = bool(pair.inverse_warp or pair.inverse_transform)
     most, hidden = registrar.iterations(fixed.shape), options.quiet or None
-    with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
-        result = registrar(moving, fixed, mask, back, bar.update, moving_mask)
+
+    def register(image: Volume) -> Registration:
+        with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
+            return registrar(image, fixed, mask, back, bar.update, moving_mask)
+
+    if frames:
+        _register_frames(options, register, frames, outputs, seg)
+        return 0
+    result = register(moving)
     outputs.write(result, seg)
     if options.out:
         write_json(_report_path(options), result.summary | {"moving": pair.moving, "fixed": pair.fixed})
+    _say(result)
+    return 0
+
+
+def _say(result: Registration) -> None:
     for key, line in _LINES.items():
         if key in result.report:
             print(line.format(result.report[key]))
@@ -232,7 +256,34 @@ def _one(options: Options) -> int:
         print(f"optimised at {level.text}")
     for doubt in result.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
-    return 0
+
+
+def _register_frames(
+    options: Options,
+    register: Callable[[Volume], Registration],
+    frames: list[Volume],
+    outputs: OutputPaths,
+    seg: Volume | None,
+) -> None:
+    """Register a series, and write its moved frames as one file."""
+    from bilevelmorph.io.json import write_json
+    from bilevelmorph.io.series import save_series
+    from bilevelmorph.registration.series import register_series
+
+    which, moved, summaries = str(options.pair.frames), [], []
+    found = register_series(register, frames, which)
+    total = len(frames) if which == "each" else 1
+    for number, (result, images) in enumerate(tqdm(found, "frames", total, disable=options.quiet or None)):
+        here = outputs.numbered(number) if which == "each" else dataclasses.replace(outputs, moved=None)
+        here.write(result, seg)
+        moved += images
+        summaries.append(result.summary | {"frame": number if which == "each" else which})
+        tqdm.write(f"{'frame ' + str(number) if which == 'each' else which}:")
+        _say(result)
+    save_series(str(outputs.moved), moved, frames[0].header)
+    if options.out:
+        files = {"moving": options.pair.moving, "fixed": options.pair.fixed}
+        write_json(_report_path(options), files | {"frames": summaries})
 
 
 def _check_grids(options: Options, outputs: OutputPaths, moving: Volume, fixed: Volume) -> None:
@@ -257,13 +308,3 @@ def _report_path(options: Options) -> Path:
     describe_dataset(out, __version__)
     moving, fixed = str(options.pair.moving), str(options.pair.fixed)
     return bids_folder(out, moving) / bids_names(moving, fixed)["report"]
-
-
-def beside(path: str, word: str) -> str:
-    """The name of a further output next to a file.
-
-    >>> beside("out/moved.nii.gz", "uncertainty")
-    'out/moved_uncertainty.nii.gz'
-    """
-    ending = next(e for e in (".nii.gz", ".nii", ".npz", ".nrrd", ".mha") if path.lower().endswith(e))
-    return f"{path[: -len(ending)]}_{word}{path[-len(ending) :]}"

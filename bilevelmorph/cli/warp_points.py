@@ -37,7 +37,9 @@ def run(options: Options) -> None:
     from bilevelmorph.io.warps import load_warp, warp_points
 
     displacement, grid = load_warp(options.warp)
-    points, rows = read_points(options.points, displacement.shape[-1])
+    points, rows, voxels = read_points(options.points, displacement.shape[-1])
+    if voxels:
+        raise fail(options.points, "no header", "x,y,z as the first line", "and positions in millimetres")
     axes = AXES[: points.shape[-1]]
     lps = np.array([-1.0, -1.0, 1.0])[: len(axes)]
     named = [path.lower().endswith(ENDINGS) for path in (options.points, options.moved)]

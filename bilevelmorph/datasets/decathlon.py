@@ -1,4 +1,4 @@
-"""Folders in the format of the Medical Segmentation Decathlon and Learn2Reg, with a dataset.json."""
+"""Folders of the Medical Segmentation Decathlon, Learn2Reg and nnU-Net, with a dataset.json."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class DecathlonDataset:
-    """A folder with a `dataset.json` in the format of the Decathlon and Learn2Reg.
+    """A folder with a `dataset.json` in the format of the Decathlon, Learn2Reg or nnU-Net.
 
     Args:
-        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr` and perhaps
-            `landmarksTr` (one CSV file with the header ``x,y,z`` per scan, in
-            millimetres, with the same points in the same order).
+        root: Folder that holds `dataset.json`, `imagesTr`, `labelsTr`, perhaps `masksTr`, and perhaps
+            `landmarksTr` or `keypointsTr`: a CSV file per scan, with the same points in the same
+            order, see `bilevelmorph.datasets.landmarks.landmarks_of`. Of nnU-Net's channels, which
+            are files of their own, the first is taken.
         content: The parsed `dataset.json`.
 
     >>> folder = DecathlonDataset(Path("scans"), {"labels": {"0": "background", "2": "tail", "1": "head"}})
@@ -63,15 +64,30 @@ class DecathlonDataset:
         """Foreground label values in ascending order."""
         with self._parsing("labels"):
             table = self.content.get("labels", {})
-            values = [int(k) if str(k).lstrip("-").isdigit() else int(v) for k, v in table.items()]
-            return sorted(v for v in values if v != 0)
+            values = set()
+            for key, value in table.items():
+                if str(key).lstrip("-").isdigit():
+                    values.add(int(key))
+                elif "file_ending" not in self.content:
+                    values.add(int(value))
+                elif key != "ignore":  # what is not annotated; a region has several values
+                    values.update(map(int, value if isinstance(value, list) else [value]))
+            return sorted(values - {0})
 
     def subjects(self, split: str) -> list[Subject]:
         """The scans of a split: ``"train"``, ``"val"`` or ``"test"``."""
         key = SPLITS[one_of("split", split, SPLITS)]
         with self._parsing(key):
             entries = self.content.get(key, [])
+            if not entries and "file_ending" in self.content:
+                entries = self._first_channels({"train": "Tr", "test": "Ts"}.get(split, ""))
             return [self._subject(e["image"] if isinstance(e, dict) else e) for e in entries]
+
+    def _first_channels(self, kind: str) -> list[str]:
+        """The images of nnU-Net, which dataset.json does not list."""
+        ending = str(self.content["file_ending"])
+        found = sorted((self.root / f"images{kind}").glob(f"*_0000{ending}")) if kind else []
+        return [str(path.relative_to(self.root)) for path in found]
 
     def pairs(self, split: str) -> list[Pair]:
         """The registration pairs of a split; if none are given for training, scans are paired at random."""
@@ -91,18 +107,19 @@ class DecathlonDataset:
         return bool(self.content.get(key) or (split == "train" and self.content.get(PAIRED)))
 
     @cached_property
-    def _named_labels(self) -> dict[Path, Path]:
-        """The label maps that dataset.json names, by the paths of their images."""
+    def _named(self) -> dict[tuple[str, Path], Path]:
+        """The label maps, keypoints and masks that dataset.json names, by kind and path of the image."""
         found = {}
         for key in SPLITS.values():
             with self._parsing(key):
                 for entry in self.content.get(key, []):
-                    if isinstance(entry, dict) and isinstance(entry.get("label"), str):
-                        labels = self.root / entry["label"]
-                        if not labels.is_file():
-                            came = f"{entry['label']} without the file {labels}"
-                            raise fail(f"{self.root}/dataset.json", came, "an existing file")
-                        found[self.root / entry["image"]] = labels
+                    for kind in ("label", "keypoints", "mask") if isinstance(entry, dict) else ():
+                        if isinstance(entry.get(kind), str):
+                            file = self.root / entry[kind]
+                            if not file.is_file():
+                                came = f"{entry[kind]} without the file {file}"
+                                raise fail(f"{self.root}/dataset.json", came, "an existing file")
+                            found[kind, self._image(entry["image"]) or file] = file
         return found
 
     @contextmanager
@@ -116,18 +133,34 @@ class DecathlonDataset:
             where = f"{self.root / 'dataset.json'}, {key}"
             raise fail(where, "another format", "that of the Decathlon or Learn2Reg") from error
 
-    def _subject(self, entry: str) -> Subject:
-        """The scan at a path relative to the folder, or of a name in imagesTr, with labels and landmarks."""
+    def _image(self, entry: str) -> Path | None:
+        """The image at a path relative to the folder, or of a name in imagesTr, if it is there."""
         name = entry if "." in Path(entry).name else f"{entry}.nii.gz"
-        places = self.root / name, self.root / "imagesTr" / Path(name).name
-        image = next((path for path in places if path.is_file()), None)
+        stem, dot, ending = Path(name).name.partition(".")
+        first = str(Path(name).with_name(f"{stem}_0000{dot}{ending}"))  # so nnU-Net 1 names its files
+        places = self.root / name, self.root / "imagesTr" / Path(name).name, self.root / first
+        return next((path for path in places if path.is_file()), None)
+
+    def _subject(self, entry: str) -> Subject:
+        """The scan of an entry, with what belongs to it."""
+        image = self._image(entry)
         if image is None:
+            place = self.root / "imagesTr" / (Path(entry).name if "." in entry else f"{entry}.nii.gz")
             where = f"{self.root}/dataset.json"
-            raise fail(where, f"{entry} without the file {places[-1]}", "an existing file")
+            raise fail(where, f"{entry} without the file {place}", "an existing file")
         kind = image.parent.name.removeprefix("images") if image.parent.name.startswith("images") else "Tr"
-        labels = self._named_labels.get(image) or self.root / f"labels{kind}" / image.name
-        points = self.root / f"landmarks{kind}" / (image.name.split(".")[0] + ".csv")
-        return Subject(image, *(path if path.is_file() else None for path in (labels, points)))
+        stem, dot, ending = image.name.partition(".")
+        cases = [f"{name}{dot}{ending}" for name in (stem, stem.removesuffix("_0000"))]
+        guesses = {
+            "label": [self.root / f"labels{kind}" / case for case in cases],
+            "keypoints": [self.root / f"{w}{kind}" / f"{stem}.csv" for w in ("landmarks", "keypoints")],
+            "mask": [self.root / f"masks{kind}" / image.name],
+        }
+        files = []
+        for what, places in guesses.items():
+            named = self._named.get((what, image))
+            files.append(named or next((path for path in places if path.is_file()), None))
+        return Subject(image, *files)
 
 
 def submission_name(pair: Pair) -> str:

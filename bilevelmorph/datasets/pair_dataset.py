@@ -12,9 +12,9 @@ from bilevelmorph.data.geometry import onto, resample_to_spacing, transform_poin
 from bilevelmorph.data.preprocessing import PERCENTILES, crop_or_pad, normalise, to_canonical
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.datasets.array_cache import ArrayCache
+from bilevelmorph.datasets.landmarks import landmarks_of
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import fail
-from bilevelmorph.io.points import read_points
 from bilevelmorph.io.volumes import load_channels, load_volume
 
 
@@ -162,16 +162,13 @@ class PairDataset:
 
     def points(self, subject: Subject) -> np.ndarray:
         """The landmarks of a scan, ``[P, N]`` float32 voxels; read once."""
-        if subject.points is None:
-            raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv")
-        file = subject.points
 
         def make() -> np.ndarray:
-            world = read_points(file, len(self.shape)).positions
+            world = landmarks_of(subject, self._load(subject)[0])
             voxels = transform_points(np.linalg.inv(self.grid_of(subject)), world)
             return voxels[:, : len(self.shape)].astype(np.float32)
 
-        return self._cache.get(("points", file), make)
+        return self._cache.get(("points", subject.image), make)
 
     def one_hot(self, subject: Subject) -> np.ndarray:
         """The one-hot label map of a scan, ``[*shape, K]`` float32, one channel per label value."""

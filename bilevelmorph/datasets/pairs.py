@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from bilevelmorph.errors import InputError, fail
+from bilevelmorph.io.text import read_text
 
 CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The files of one scan: its image and, perhaps, its label map and its landmarks.
+    """The files of one scan: its image and, perhaps, its label map, its landmarks and its mask.
 
     >>> Subject(Path("a/scan.nii.gz")).name
     'scan.nii.gz'
@@ -27,6 +27,7 @@ class Subject:
     image: Path
     labels: Path | None = None
     points: Path | None = None
+    mask: Path | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +100,7 @@ def read_csv(path: str | Path) -> list[Pair]:
         InputError: A line is invalid; the message names the file and the line.
     """
     path = Path(path)
-    text = _text(path)
+    text = read_text(path, "a list of scans")
     with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream, delimiter=_delimiter(text))
         header = [h.strip() for h in reader.fieldnames or []]
@@ -160,6 +161,14 @@ def with_labels(pairs: Sequence[Pair], what: str) -> list[Pair]:
     return list(pairs)
 
 
+def annotated(pairs: Sequence[Pair], what: str) -> list[Pair]:
+    """Return the pairs if all have both label maps, or landmarks of both, else raise `InputError`."""
+    for pair in pairs:
+        if pair.moving.points is None or pair.fixed.points is None:
+            with_labels([pair], what)
+    return list(pairs)
+
+
 def _delimiter(text: str) -> str:
     """What separates the columns of a table, by its header."""
     header = text.partition("\n")[0]
@@ -178,23 +187,10 @@ def _names(line: str, folder: Path, prefix: str, suffix: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    numbered = ((i, line.strip()) for i, line in enumerate(_text(path).splitlines(), 1))
+    numbered = (
+        (i, line.strip()) for i, line in enumerate(read_text(path, "a list of scans").splitlines(), 1)
+    )
     return [(i, line) for i, line in numbered if line]
-
-
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise fail(str(path), "no such file", "a list of scans")
-    text = path.read_bytes()
-    try:
-        if b"\0" in text:
-            raise UnicodeError("zero bytes")
-        return text.decode("utf-8-sig")
-    except UnicodeError as error:
-        # Spreadsheets of western Europe write latin-1, in which any bytes are text but control characters.
-        if re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\x9f]", text):
-            raise fail(str(path), "a binary file", "a text file") from error
-        return text.decode("latin-1")
 
 
 def _existing(name: str, folder: Path, where: str) -> Path:

@@ -100,8 +100,8 @@ def bids_names(moving: str | Path, fixed: str | Path) -> dict[str, str]:
     """Names of the output files of a registration, by kind.
 
     >>> names = bids_names("sub-01_T1w.nii.gz", "tpl-MNI152_T1w.nii.gz")
-    >>> names["moved"], names["warp"]
-    ('sub-01_space-MNI152_desc-registered_T1w.nii.gz', 'sub-01_from-T1w_to-MNI152_mode-image_xfm.nii.gz')
+    >>> names["moved"], names["transform"]
+    ('sub-01_space-MNI152_desc-registered_T1w.nii.gz', 'sub-01_from-T1w_to-MNI152_mode-image_xfm.h5')
     """
     name, space = BidsName.of(moving), space_of(fixed)
     base = "_".join(f"{k}-{v}" for k, v in name.entities.items() if k not in ("space", "desc"))
@@ -115,6 +115,8 @@ def bids_names(moving: str | Path, fixed: str | Path) -> dict[str, str]:
         "warp": f"{base}_from-{name.suffix}_to-{space}_mode-image_xfm.nii.gz",
         "inverse_warp": f"{base}_from-{space}_to-{name.suffix}_mode-image_xfm.nii.gz",
         "affine_file": f"{base}_from-{name.suffix}_to-{space}_mode-image_desc-affine_xfm.txt",
+        "transform": f"{base}_from-{name.suffix}_to-{space}_mode-image_xfm.h5",
+        "inverse_transform": f"{base}_from-{space}_to-{name.suffix}_mode-image_xfm.h5",
         "report": f"{there}_desc-registered_{name.suffix}.json",
     }
 

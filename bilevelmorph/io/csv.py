@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bilevelmorph.io.atomic import atomic_path
 
@@ -18,10 +18,15 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
         rows: Values by column; columns are in order of first occurrence.
     """
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+    with atomic_path(path) as temporary, _open(temporary) as stream:
         out = csv.DictWriter(stream, columns)
         out.writeheader()
         out.writerows(rows)
+
+
+def _open(path: str) -> TextIO:
+    """A text file in UTF-8; names of files that the locale could not decode keep their bytes."""
+    return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from bilevelmorph.errors import fail
 from bilevelmorph.io.slicer_points import ENDINGS, read_named_points
+from bilevelmorph.io.text import read_text
 
 AXES = ("x", "y", "z")
 
@@ -20,6 +22,8 @@ class Points(NamedTuple):
     Attributes:
         positions: Coordinates as in the file, ``[P, N]`` float64.
         rows: Every column of every line, in the order of the file, as text.
+        voxels: Whether the file has no header, as those of Learn2Reg, whose coordinates are
+            voxels of the image.
 
     >>> points = Points(np.array([[1.5, 2.0]]), [{"name": "apex", "x": "1.5", "y": "2"}])
     >>> points.rows[0]["name"], points.positions[0].tolist()
@@ -28,6 +32,7 @@ class Points(NamedTuple):
 
     positions: np.ndarray
     rows: list[dict[str, str]]
+    voxels: bool = False
 
 
 def read_points(path: str | Path, ndims: int) -> Points:
@@ -35,7 +40,8 @@ def read_points(path: str | Path, ndims: int) -> Points:
 
     Args:
         path: File to read; further columns of a CSV are kept. Points of .fcsv, .mrk.json and .txt files
-            are converted to RAS, those of a CSV are as they stand.
+            are converted to RAS, those of a CSV are as they stand. A CSV without a header, as Learn2Reg
+            has them, holds one column per axis.
         ndims: 2 or 3, the smallest number of coordinates.
 
     Returns:
@@ -44,34 +50,47 @@ def read_points(path: str | Path, ndims: int) -> Points:
     Raises:
         InputError: A line is invalid; the message names the file and the line.
     """
-    rows, columns = _read(Path(path))
+    rows, columns, first = _read(Path(path))
     axes = AXES if "z" in columns else AXES[:ndims]
     if not set(axes) <= set(columns):
         raise fail(f"{path}, line 1", ",".join(columns), "columns " + ",".join(axes))
-    positions = [[_number(row[a], path, i) for a in axes] for i, row in enumerate(rows, 2)]
-    return Points(np.array(positions), rows)
+    positions = [[_number(row[a], path, i) for a in axes] for i, row in enumerate(rows, first)]
+    return Points(np.array(positions), rows, first == 1)
 
 
-def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str], int]:
+    """The rows, the names of their columns, and the line of the first one."""
     if path.name.lower().endswith(ENDINGS):
         rows = read_named_points(path)
         if not rows:
             raise fail(str(path), "no points", "at least one")
-        return rows, list(rows[0])
-    if not path.is_file():
-        raise fail(str(path), "no such file", "a CSV of points")
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-    except UnicodeDecodeError as error:
-        raise fail(str(path), "a binary file", "a CSV of points") from error
-    for number, row in enumerate(rows, 2):
+        return rows, list(rows[0]), 2
+    text = read_text(path, "a CSV of points")
+    begin = text.partition("\n")[0]
+    mark = max(",;\t", key=begin.count)
+    names = [name.strip() for name in begin.split(mark)]
+    first = 1 if all(map(_is_number, names)) else 2
+    with io.StringIO(text, newline="") as stream:
+        if first == 1 and len(names) in (2, 3):
+            reader = csv.DictReader(stream, AXES[: len(names)], delimiter=mark)
+        else:
+            reader = csv.DictReader(stream, delimiter=mark)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+        rows = list(reader)
+    for number, row in enumerate(rows, first):
         if None in row or None in row.values():
             raise fail(f"{path}, line {number}", "a different number of columns from the header", "the same")
     if not rows:
         raise fail(str(path), "no points", "a header x,y,z and one line per point")
-    return rows, list(reader.fieldnames or [])
+    return rows, list(reader.fieldnames or []), first
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(text: str | None, path: str | Path, line: int) -> float:

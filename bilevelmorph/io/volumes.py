@@ -64,7 +64,8 @@ def _spatial(data: np.ndarray, name: str) -> np.ndarray:
     data = _squeezed(data)
     if data.ndim not in (2, 3):
         shape = "x".join(map(str, data.shape))
-        raise fail(name, f"{data.ndim}-D data ({shape})", "a 2-D or 3-D volume", "extract one volume")
+        fix = "extract one volume; register --frames takes a moving series"
+        raise fail(name, f"{data.ndim}-D data ({shape})", "a 2-D or 3-D volume", fix)
     _need_size(data.shape, name)
     return data
 
@@ -75,11 +76,21 @@ def load_voxels(path: str | Path, kind: str = "image", key: str | None = None) -
     return Volume(np.ascontiguousarray(_spatial(data, str(path))), affine, kind, str(path), header)
 
 
-def load_channels(path: str | Path) -> list[Volume]:
-    """Read an image whose last axis holds channels, as one volume per channel."""
+def load_channels(path: str | Path, time: bool = False) -> list[Volume]:
+    """Read an image whose last axis holds channels, or time, as one volume for each.
+
+    Args:
+        path: File to read.
+        time: The axis is time, which follows three others; that of slices is of size 1.
+    """
     data, affine, header = _read(Path(path), "image", None)
+    if time and (data.ndim != 4 or data.shape[3] < 2):
+        came = "x".join(map(str, data.shape)) + " voxels"
+        raise fail(str(path), came, "a series: four axes, time the last (for slices, a third one of size 1)")
     if data.ndim not in (3, 4):
         raise fail(str(path), f"{data.ndim}-D data", "spatial axes and one channel axis")
+    if time and data.shape[2] == 1:
+        data = data[:, :, 0]
     _need_size(data.shape[:-1], path)
     parts = [_intensities(data[..., c], path) for c in range(data.shape[-1])]
     return [Volume(p, affine, "image", str(path), header) for p in parts]

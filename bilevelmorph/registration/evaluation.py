@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,16 @@ import numpy as np
 from tqdm import tqdm
 
 from bilevelmorph.data.geometry import onto, targets_of, voxel_positions, warp_volume
+from bilevelmorph.data.preprocessing import background
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.datasets.decathlon import DecathlonDataset, submission_name
-from bilevelmorph.datasets.pairs import Pair, Subject, with_labels
+from bilevelmorph.datasets.landmarks import landmark_pair
+from bilevelmorph.datasets.pairs import Pair, Subject, annotated
 from bilevelmorph.errors import fail
 from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import write_json
 from bilevelmorph.io.volumes import load_volume, save_volume
-from bilevelmorph.io.warps import save_warp
+from bilevelmorph.io.warps import save_warp, warp_points
 from bilevelmorph.metrics.overlap import dice
 from bilevelmorph.metrics.surface import mean_hausdorff95
 from bilevelmorph.networks.base import RegistrationNetwork
@@ -33,42 +36,55 @@ def evaluate(
     quiet: bool = False,
     split: str = "val",
     submission: Path | None = None,
+    masks: bool = False,
 ) -> list[dict[str, float | str]]:
     """Register every pair and score it in the native space of its fixed scan.
 
-    The same displacement warps the label maps, with nearest-neighbour interpolation.
+    The same displacement warps the label maps, with nearest-neighbour interpolation, and takes the
+    landmarks of the fixed scan to the moving one.
 
     Args:
         registrar: A registrar, or the name, file or network of a model.
-        pairs: Pairs with label maps, or a folder with a dataset.json.
+        pairs: Pairs with label maps or landmarks, or a folder with a dataset.json.
         labels: Foreground label values; by default those of dataset.json, or those in each pair.
         save_moved: Folder for the warped label maps.
         quiet: Suppress the progress bar.
         split: ``"val"`` or ``"test"``, if `pairs` is a folder.
         submission: Folder for the displacements in the form in which Learn2Reg takes them.
+        masks: Use the masks of the scans, see `Registrar`.
 
     Returns:
-        One row of scores per pair.
+        One row of scores per pair: ``dice`` and ``hd95_mm`` where both scans have label maps,
+        ``tre_mm``, the mean distance of landmarks, where both have these.
     """
-    if not isinstance(registrar, Registrar):
-        registrar = Registrar(registrar, compiled=True)
+    method: Any = registrar if isinstance(registrar, Registrar) else Registrar(registrar, compiled=True)
     if isinstance(pairs, (str, Path)):
         folder = DecathlonDataset.open(pairs)
-        pairs, labels = with_labels(folder.pairs(split), str(pairs)), labels or folder.labels or None
+        pairs, labels = annotated(folder.pairs(split), str(pairs)), labels or folder.labels or None
     names = [submission_name(pair) for pair in pairs] if submission is not None else []
     rows: list[dict[str, float | str]] = []
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
-        moving_seg, fixed_seg = (labels_of(p, i) for p, i in ((pair.moving, moving), (pair.fixed, fixed)))
+        segs = None
+        if pair.moving.labels is not None or pair.moving.points is None:
+            segs = labels_of(pair.moving, moving), labels_of(pair.fixed, fixed)
+        inside = [mask_of(s) if masks else None for s in (pair.fixed, pair.moving)]
+        register = functools.partial(method, moving, fixed, inside[0], moving_mask=inside[1])
         if number == 1:
             for _ in range(2):  # the second call compiles, which must not be timed
-                registrar(moving, fixed)
+                register()
         began = time.perf_counter()
-        result = registrar(moving, fixed)
+        result = register()
         total = time.perf_counter() - began
-        moved = warp_volume(moving_seg, result.displacement, fixed.affine)
         row: dict[str, float | str] = {"moving": pair.moving.name, "fixed": pair.fixed.name}
-        row |= _scores(moved, fixed_seg, labels)
+        if segs is not None:
+            moved = warp_volume(segs[0], result.displacement, fixed.affine)
+            row |= _scores(moved, segs[1], labels)
+        if pair.moving.points is not None and pair.fixed.points is not None:
+            places = landmark_pair(pair.moving, pair.fixed, (moving, fixed))
+            there = warp_points(places[1], result.displacement, fixed.affine)
+            apart = there[:, : places[0].shape[1]] - places[0]
+            row["tre_mm"] = float(np.linalg.norm(apart, axis=1).mean())
         row |= {
             "folding_percent": result.report["folding_percent"],
             "log_jacobian_sd": result.report["log_jacobian_sd"],
@@ -78,7 +94,7 @@ def evaluate(
         if result.levels:
             row["iterations"] = sum(level.iterations for level in result.levels)
         if result.uncertainty is not None:
-            body = fixed_seg.data > 0
+            body = fixed.data > background(fixed.data) if segs is None else segs[1].data > 0
             row["uncertainty_mm"] = (
                 float(result.uncertainty.data[body].mean()) if body.any() else float("nan")
             )
@@ -87,7 +103,7 @@ def evaluate(
             # In voxels of the moving image, from which its evaluation reads at the same index.
             at = targets_of(result.displacement, fixed.affine, moving.affine)
             save_warp(submission / names[number - 1], at - voxel_positions(fixed.shape), fixed.affine)
-        if save_moved is not None:
+        if save_moved is not None and segs is not None:
             save_volume(
                 save_moved / f"{number:04d}_{_stem(pair.moving.name)}_to_{_stem(pair.fixed.name)}.nii.gz",
                 moved,
@@ -108,6 +124,11 @@ def labels_of(subject: Subject, image: Volume) -> Volume:
     if subject.labels is None:
         raise fail(str(subject.image), "no label map", "one, to score the registration")
     return onto(load_volume(subject.labels, "labels"), image)
+
+
+def mask_of(subject: Subject) -> Volume | None:
+    """The mask of a scan, if it has one."""
+    return None if subject.mask is None else load_volume(subject.mask, "labels")
 
 
 def _scores(moved: Volume, fixed: Volume, labels: Sequence[int] | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -116,3 +117,13 @@ class InstanceOptimizer:
             graph: Any = compile_step(level)
             self._levels[key] = graph.get_concrete_function(*specs)
         return self._levels[key]
+
+
+@functools.lru_cache(maxsize=8)
+def shared_optimizer(settings: DescentConfig, xla: str = "auto") -> InstanceOptimizer:
+    """The optimiser of these settings, one for the whole process, as tracing takes seconds.
+
+    >>> shared_optimizer(DescentConfig()) is shared_optimizer(DescentConfig())
+    True
+    """
+    return InstanceOptimizer(settings, xla)

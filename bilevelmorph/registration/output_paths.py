@@ -14,6 +14,7 @@ from bilevelmorph.data.geometry import resample, warp_volume
 from bilevelmorph.data.preprocessing import background, normalise
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import argument, fail
+from bilevelmorph.io.atomic import suffix
 from bilevelmorph.io.bids import bids_folder, bids_names
 from bilevelmorph.io.itk import save_itk_affine, save_itk_composite
 from bilevelmorph.io.json import write_json
@@ -91,6 +92,8 @@ class OutputPaths:
     ) -> OutputPaths:
         """Name the usual files (moved image, warp, Jacobian, figure) in a folder, which is created.
 
+        With BIDS names there is also the transform for ITK, which BEP014 asks for.
+
         Args:
             folder: Folder of this pair; with `bids`, the root of the derivatives.
             moving, fixed: File names of the images.
@@ -104,6 +107,7 @@ class OutputPaths:
         further = {"uncertainty": uncertainty, "inverse_warp": inverse_warp, "report": report}
         wanted += [name for name, there in further.items() if there]
         if bids:
+            wanted.append("transform")
             place, names = bids_folder(folder, moving), bids_names(moving, fixed)
         else:
             place, names = Path(folder), {n: f"{n}.nii.gz" for n in wanted}
@@ -138,6 +142,16 @@ class OutputPaths:
             if (there := Path(value).resolve()) in taken:
                 raise fail(field.name, f"{value}, which is {taken[there]} as well", "a name of its own")
             taken[there] = f"that of {argument(field.name)}"
+
+    def numbered(self, number: int) -> OutputPaths:
+        """The files of one frame of a series, whose moved images are one file for all.
+
+        >>> [p.name for p in OutputPaths(moved="m.nii.gz", warp="w.nii.gz", figure="f.png").numbered(3).files]
+        ['w_0003.nii.gz', 'f_0003.png']
+        """
+        names = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "warp_format"}
+        kept = {k: beside(v, f"{number:04d}") for k, v in names.items() if v and k != "moved"}
+        return OutputPaths(**kept, warp_format=self.warp_format)
 
     @property
     def files(self) -> list[Path]:
@@ -178,6 +192,16 @@ class OutputPaths:
             write_page(self.report, result)
         elif self.report:
             write_json(self.report, result.summary)
+
+
+def beside(path: str, word: str) -> str:
+    """The name of a further output next to a file.
+
+    >>> beside("out/moved.nii.gz", "uncertainty")
+    'out/moved_uncertainty.nii.gz'
+    """
+    ending = suffix(path)
+    return f"{path[: len(path) - len(ending)]}_{word}{path[len(path) - len(ending) :]}"
 
 
 def draw(path: str | Path, result: Registration) -> None:

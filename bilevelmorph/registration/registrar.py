@@ -108,7 +108,6 @@ class Registrar:
         self.settings = descent_settings(self.quality, settings, instance_steps, similarity, own)
         if instance_steps is not None:
             self.quality = "best"
-        self._optimizers: dict[DescentConfig, InstanceOptimizer] = {}
         self.uncertainty = self._make_uncertainty(mc_samples)
         self.predictor = self._make_predictor(compiled)
 
@@ -123,12 +122,9 @@ class Registrar:
         """The instance optimisation of pairs of this size; its compiled graphs are kept."""
         if self.settings is None:
             return None
-        from bilevelmorph.registration.instance_optimizer import InstanceOptimizer
+        from bilevelmorph.registration.instance_optimizer import shared_optimizer
 
-        settings = for_grid(self.settings, self.quality, shape)
-        if settings not in self._optimizers:
-            self._optimizers[settings] = InstanceOptimizer(settings, self.xla)
-        return self._optimizers[settings]
+        return shared_optimizer(for_grid(self.settings, self.quality, shape), self.xla)
 
     def iterations(self, shape: Sequence[int]) -> int:
         """The largest number of iterations of instance optimisation for fixed images of a size.

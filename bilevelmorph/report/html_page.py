@@ -29,7 +29,7 @@ def write_html(path: str | Path, title: str, parts: Sequence[str], style: str = 
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}{style}</style>'
     text = f'<!doctype html><html lang="en">{head}{chr(10).join(parts)}</html>\n'
     with atomic_path(path) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
+        Path(temporary).write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def embedded(content: bytes) -> str:

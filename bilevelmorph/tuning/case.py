@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from bilevelmorph.datasets.pairs import Pair, Subject
+from bilevelmorph.datasets.landmarks import landmark_pair
+from bilevelmorph.datasets.pairs import Pair
 from bilevelmorph.errors import fail
-from bilevelmorph.io.points import read_points
 from bilevelmorph.io.volumes import load_volume
 from bilevelmorph.metrics.overlap import mean_dice
 from bilevelmorph.networks.deformation import Deformation
@@ -108,18 +108,9 @@ def _opened(registrar: Registrar, pair: Pair, criterion: str, values: Sequence[i
         maps = labels_of(pair.fixed, fixed), labels_of(pair.moving, moving)
         labels = prepared.labels(maps[0]), prepared.labels(maps[1], moving=True)
     if criterion == "landmarks":
-        marks = [_points_of(s, fixed.ndims) for s in (pair.fixed, pair.moving)]
-        if len(marks[0]) != len(marks[1]):
-            came = f"{len(marks[1])} landmarks, and {len(marks[0])} of {pair.fixed.name}"
-            raise fail(pair.moving.name, came, "the same points in the same order")
-        points = prepared.points(marks[0]), prepared.points(marks[1], moving=True)
+        marks = landmark_pair(pair.moving, pair.fixed, (moving, fixed))
+        points = prepared.points(marks[1]), prepared.points(marks[0], moving=True)
     case = Case(*images, start, labels, points, values)
     if criterion == "dice" and not case.present():
         raise fail(pair.moving.name, f"no label in common with {pair.fixed.name}", "label maps of one kind")
     return case
-
-
-def _points_of(subject: Subject, ndims: int) -> np.ndarray:
-    if subject.points is None:
-        raise fail(str(subject.image), "no landmarks", "landmarksTr/NAME.csv, or another criterion")
-    return read_points(subject.points, ndims).positions

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
+import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refusal
 
 from bilevelmorph.cli.warp_points import Options, run
 from bilevelmorph.data.geometry import transform_points
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.landmarks import landmarks_of
 from bilevelmorph.datasets.pair_dataset import PairDataset
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import InputError
@@ -51,6 +54,8 @@ def test_a_landmark_lies_where_its_voxel_does(tmp_path):
         ("x,y,z\n1,2,3\n1,2\n", "line 3"),
         ("x,y,z\n1,2,nan\n", "line 2: got 'nan'"),
         ("x,y,z\n1,2,three\n", "line 2: got 'three'"),
+        ("1,2,3\n4,5,inf\n", "line 2: got 'inf'"),
+        ("1,2,3\n4,5\n", "line 2: got a different number"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
@@ -142,3 +147,41 @@ def test_mapped_points_in_every_form(tmp_path):
         by = 2 if name == "lps.csv" else 4
         found = read_points(tmp_path / "f.csv", 3).positions
         np.testing.assert_allclose(found, [[-3 - by, -4, 5]], atol=1e-5)
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_tables_of_spreadsheets(tmp_path, bom, end, mark):
+    path = tmp_path / "points.csv"
+    rows = ["name,x,y,z", "tip \u00e9,1,2.5,3", "base,4,5,6"]
+    path.write_bytes((bom + end.join(rows).replace(",", mark) + end).encode())
+    found = read_points(path, 3)
+    assert found.positions.tolist() == [[1, 2.5, 3], [4, 5, 6]]
+    assert (found.rows[0]["name"], found.voxels) == ("tip \u00e9", False)
+
+
+def test_a_table_in_latin_1(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_bytes("name;x;y;z\ncr\xeate;1;2;3\n".encode("latin-1"))
+    assert read_points(path, 3).rows[0]["name"] == "cr\u00eate"
+
+
+def test_without_a_header_they_are_voxels(tmp_path):
+    """So Learn2Reg has them; the same place by world positions, whatever the grid."""
+    affine = np.array([[0, 1.5, 0, 4], [0, 0, -2, 9], [1, 0, 0, -3], [0, 0, 0, 1.0]])
+    image = Volume(np.zeros((7, 9, 6), np.float32), affine)
+    for name, text in (("voxels", "1,2,3\n4,5,0.5\n"), ("world", "x,y,z\n7,3,-2\n11.5,8,1\n")):
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    scans = [Subject(tmp_path / "a.nii.gz", points=tmp_path / f"{n}.csv") for n in ("voxels", "world")]
+    voxels, world = (landmarks_of(scan, image) for scan in scans)
+    np.testing.assert_allclose(voxels, world)
+    np.testing.assert_allclose(voxels[0], nib.affines.apply_affine(affine, [1, 2, 3]))
+
+
+def test_points_to_warp_need_a_header(tmp_path):
+    """They belong to no image whose voxels they could be."""
+    (tmp_path / "points.csv").write_text("1,2,3\n", encoding="utf-8")
+    save_warp(tmp_path / "warp.nii.gz", np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
+    options = Options(*(str(tmp_path / n) for n in ("points.csv", "warp.nii.gz", "out.csv")))
+    assert "points.csv: got no header, expected x,y,z" in refusal(run, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -74,7 +76,9 @@ def dicom(folder, series=1):
 
 def test_a_folder_with_a_series(tmp_path):
     image = dicom(tmp_path)
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     check_places(load_volume(tmp_path), image)
+    assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"  # which GDCM sets to C, for the whole process
 
 
 def test_a_slice_of_it(tmp_path):

@@ -1,0 +1,33 @@
+"""Text files as people's programs write them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bilevelmorph.errors import fail
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark, or in latin-1.
+
+    Args:
+        path: File to read.
+        what: What is expected, for messages.
+
+    Raises:
+        InputError: There is no such file, or it is not text.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise fail(str(path), "no such file", what)
+    text = path.read_bytes()
+    try:
+        if b"\0" in text:
+            raise UnicodeError("zero bytes")
+        return text.decode("utf-8-sig")
+    except UnicodeError as error:
+        # Spreadsheets of western Europe write latin-1, in which any bytes are text but control characters.
+        if re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\x9f]", text):
+            raise fail(str(path), "a binary file", f"a text file: {what}") from error
+        return text.decode("latin-1")
