@@ -17,7 +17,7 @@ from bilevelmorph.io.simpleitk import to_sitk
 
 MODES = ("none", "rigid", "affine")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Approximate size, in voxels, of each side of the downsampled images that are registered.
+# Approximate number of voxels along each side of the images that are registered.
 _SIDE = 64
 # The same where right angles are compared, how many of these are refined, and how many times as similar
 # as the start one has to be.
@@ -94,17 +94,18 @@ def _search(
     moving_mask: np.ndarray | None,
 ) -> np.ndarray:
     """Compare several initial placements and refine the best."""
-    target, source = _shrunk(to_sitk(fixed)), _shrunk(to_sitk(moving))
+    thin_fixed, thin_moving = _thinned(fixed, _SIDE), _thinned(moving, _SIDE)
+    target, source = to_sitk(thin_fixed), to_sitk(thin_moving)
     region = _Masks(*(_mask(image, m) for image, m in ((fixed, mask), (moving, moving_mask))))
-    centre = _centre_of_mass(fixed, mask)
-    across = _centre_of_mass(moving, moving_mask) - centre
+    centre = _centre_of_mass(fixed if mask is not None else thin_fixed, mask)
+    across = _centre_of_mass(moving if moving_mask is not None else thin_moving, moving_mask) - centre
     candidates = [initial, centre_translation(moving, fixed), _translation(across)]
     scores = [_score(target, source, region, c, centre) for c in candidates]
     best = candidates[int(np.argmin(scores))]
-    best = _upright(target, source, region, best, candidates[2], centre)
-    found = _optimise(target, source, region, best, centre, "rigid")
+    start, patient = _upright(target, source, region, best, candidates[2], centre)
+    found = _optimise(target, source, region, start, centre, "rigid", patient or mode == "rigid")
     if mode == "affine":
-        found = _optimise(target, source, region, found, centre, "affine")
+        found = _optimise(target, source, region, found, centre, "affine", patient)
     return found
 
 
@@ -121,7 +122,7 @@ def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
     >>> seems_turned(upright, upright, np.eye(4)), seems_turned(turned, upright, np.eye(4))
     (False, True)
     """
-    moving, fixed = _thinned(moving), _thinned(fixed)
+    moving, fixed = _thinned(moving, _TURN_SIDE), _thinned(fixed, _TURN_SIDE)
     with _one_thread():
         target, source = to_sitk(fixed), to_sitk(moving)
         centre = _centre_of_mass(fixed)
@@ -130,9 +131,9 @@ def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
         return _turned(target, source, _Masks(), aligned, centre)[0][0] < _MARGIN * upright
 
 
-def _thinned(volume: Volume) -> Volume:
-    """Means of blocks of voxels, about `_TURN_SIDE` per side."""
-    factors = [max(1, round(n / _TURN_SIDE)) for n in volume.shape]
+def _thinned(volume: Volume, side: int) -> Volume:
+    """Means of blocks of voxels, about so many per side."""
+    factors = [max(1, round(n / side)) for n in volume.shape]
     data = volume.data.astype(np.float32)
     for axis, factor in enumerate(factors):
         whole = data.shape[axis] // factor * factor
@@ -164,13 +165,17 @@ def _upright(
     start: np.ndarray,
     aligned: np.ndarray,
     centre: np.ndarray,
-) -> np.ndarray:
-    """The start, or, where it is much more similar, the images aligned by centres of mass and turned."""
-    target, source = _shrunk(target, _TURN_SIDE), _shrunk(source, _TURN_SIDE)
+) -> tuple[np.ndarray, bool]:
+    """The start, or, where it is much more similar, the images aligned by centres of mass and turned.
+
+    Returns:
+        The placement, and whether a turn came near it, so that it may still be far from the truth.
+    """
+    target, source = _smoothed(target), _smoothed(source)
     turned = _turned(target, source, region, aligned, centre)
     # Scores are negative.
     if _score(target, source, region, start, centre) < _MARGIN * turned[0][0]:
-        return start
+        return start, False
     candidates = [start, *(matrix for _, matrix in turned[:_TURNS])]
     scores = []
     for matrix in candidates:
@@ -182,7 +187,7 @@ def _upright(
             scores.append(_score(target, source, region, refined, centre))
     best = int(np.argmin(scores))
     # What is turned has to be much better, because heads are nearly symmetric.
-    return candidates[best] if scores[best] < _MARGIN * min(scores[0], 0) else start
+    return (candidates[best] if scores[best] < _MARGIN * min(scores[0], 0) else start), True
 
 
 def right_angles() -> list[np.ndarray]:
@@ -248,10 +253,9 @@ def _matrix(transform: sitk.Transform) -> np.ndarray:
     return _LPS @ out @ _LPS
 
 
-def _shrunk(image: sitk.Image, side: int = _SIDE) -> sitk.Image:
-    """Smooth and subsample to about as many voxels per side."""
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    factors = [max(1, round(n / side)) for n in image.GetSize()]
+def _smoothed(image: sitk.Image) -> sitk.Image:
+    """Smoothed and subsampled to about `_TURN_SIDE` voxels per side."""
+    factors = [max(1, round(n / _TURN_SIDE)) for n in image.GetSize()]
     variances = [
         (0.5 * f * s) ** 2 if f > 1 else 0.0 for f, s in zip(factors, image.GetSpacing(), strict=True)
     ]
@@ -293,20 +297,33 @@ def _optimise(
     matrix: np.ndarray,
     centre: np.ndarray,
     kind: str,
+    patient: bool = True,
 ) -> np.ndarray:
+    """Refine a placement, from coarse to fine.
+
+    Args:
+        target, source, region: What is registered.
+        matrix: ``[4, 4]`` placement to start from.
+        centre: World position about which the transform turns.
+        kind: ``"rigid"`` or ``"affine"``.
+        patient: Take more and smaller steps, and for a rigid transform, also at the finest level.
+    """
     method = _method(target, region)
     transform = _transform(matrix, centre, kind)
     method.SetInitialTransform(transform, inPlace=True)
     factors = [4, 2, 1] if min(target.GetSize()) >= 40 else [2, 1]
     if kind == "affine":
         factors = factors[-2:]
+    elif not patient:
+        factors = factors[:-1]
     method.SetShrinkFactorsPerLevel(factors)
     method.SetSmoothingSigmasPerLevel([f / 2 if f > 1 else 0.0 for f in factors])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
     # Steps are physical lengths, so they have to scale with the voxel size.
     voxel = float(np.mean(target.GetSpacing()))
     longest = voxel if kind == "rigid" else voxel / 2
-    method.SetOptimizerAsRegularStepGradientDescent(longest, voxel / 1000, 300, 0.9, 1e-9)
+    shortest, relaxed = (voxel / 1000, 0.9) if patient else (voxel / 300, 0.7)
+    method.SetOptimizerAsRegularStepGradientDescent(longest, shortest, 300, relaxed, 1e-9)
     method.SetOptimizerScalesFromPhysicalShift()
     try:
         method.Execute(target, source)
