@@ -33,7 +33,7 @@ def folding_percent(displacement: np.ndarray) -> float:
     >>> folding_percent(np.zeros([4, 4, 2]))
     0.0
     """
-    return float(100 * (jacobian_determinant(displacement) <= 0).mean())
+    return _folded(jacobian_determinant(displacement))
 
 
 def log_jacobian_deviation(displacement: np.ndarray) -> float:
@@ -42,4 +42,22 @@ def log_jacobian_deviation(displacement: np.ndarray) -> float:
     >>> log_jacobian_deviation(np.zeros([4, 4, 2]))
     0.0
     """
-    return float(np.log(np.clip(jacobian_determinant(displacement), 1e-9, 1e9)).std())
+    return _log_deviation(jacobian_determinant(displacement))
+
+
+def jacobian_measures(displacement: np.ndarray) -> dict[str, float]:
+    """`folding_percent` and, as ``log_jacobian_sd``, `log_jacobian_deviation`, from one Jacobian.
+
+    >>> jacobian_measures(np.zeros([4, 4, 2]))
+    {'folding_percent': 0.0, 'log_jacobian_sd': 0.0}
+    """
+    values = jacobian_determinant(displacement)
+    return {"folding_percent": _folded(values), "log_jacobian_sd": _log_deviation(values)}
+
+
+def _folded(jacobian: np.ndarray) -> float:
+    return float(100 * (jacobian <= 0).mean())
+
+
+def _log_deviation(jacobian: np.ndarray) -> float:
+    return float(np.log(np.clip(jacobian, 1e-9, 1e9)).std())

