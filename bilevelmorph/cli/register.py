@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -77,6 +78,8 @@ class PairOptions:
     """Where to write a figure of the result (png)."""
     report: File = None
     """Where to write a page to look at (html), or the numbers alone (json)."""
+    profile: File = None
+    """Where to write a figure of the seconds of each part (png)."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def _check_one(options: Options) -> None:
 
 
 def _one(options: Options) -> int:
+    began = time.perf_counter()
     _check_one(options)
     pair, chosen = options.pair, options.registration
     from bilevelmorph.data.geometry import onto
@@ -194,6 +198,7 @@ def _one(options: Options) -> int:
     from bilevelmorph.io.series import load_series
     from bilevelmorph.io.volumes import load_volume
     from bilevelmorph.registration.output_paths import OutputPaths, beside
+    from bilevelmorph.registration.quality import descent_settings
     from bilevelmorph.registration.region import region_of
     from bilevelmorph.registration.series import reference_of
 
@@ -240,11 +245,17 @@ def _one(options: Options) -> int:
     if frames:
         _register_frames(options, register, frames, outputs, seg)
         return 0
+    start = time.perf_counter() - began
     result = register(moving)
+    result.seconds = {"imports, reading, model": start, **result.seconds}
     outputs.write(result, seg)
     if options.out:
         write_json(_report_path(options), result.summary | {"moving": pair.moving, "fixed": pair.fixed})
     _say(result)
+    own = getattr(registrar.network, "descent", None)
+    best = descent_settings("best", chosen.settings, similarity=chosen.similarity, own=own)
+    if registrar.quality != "best" and best is not None and sum(best.iterations) > most:
+        print("--quality best takes longer and optimises further, up to full resolution")
     return 0
 
 

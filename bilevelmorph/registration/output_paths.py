@@ -23,6 +23,7 @@ from bilevelmorph.io.warps import save_warp
 from bilevelmorph.metrics.deformation import jacobian_determinant
 from bilevelmorph.registration.affine import align
 from bilevelmorph.registration.result import Registration
+from bilevelmorph.report.profile_figure import profile_figure
 from bilevelmorph.report.registration_figure import registration_figure
 from bilevelmorph.report.registration_page import write_registration_page
 
@@ -36,6 +37,7 @@ _ENDINGS = {
     "uncertainty": WRITABLE,
     "figure": (".png",),
     "report": (".json", ".html"),
+    "profile": (".png",),
     "affine_file": (".txt", ".mat", ".tfm"),
     "transform": (".h5",),
     "inverse_transform": (".h5",),
@@ -57,6 +59,7 @@ class OutputPaths:
         uncertainty: Standard deviation of the displacement, mm.
         figure: Figure (PNG).
         report: Metrics and warnings: JSON, or an HTML page to look at.
+        profile: Figure of the seconds of each part (PNG).
 
     >>> OutputPaths(moved="m.nii.gz", figure="f.jpg").check()
     Traceback (most recent call last):
@@ -75,6 +78,7 @@ class OutputPaths:
     uncertainty: str | None = None
     figure: str | None = None
     report: str | None = None
+    profile: str | None = None
 
     @classmethod
     def in_folder(
@@ -186,12 +190,18 @@ class OutputPaths:
             save_volume(self.jacobian, jacobian_map(result.displacement, fixed))
         if self.uncertainty and result.uncertainty is not None:
             save_volume(self.uncertainty, result.uncertainty)
+        self._write_pictures(result)
+
+    def _write_pictures(self, result: Registration) -> None:
+        """Write what is looked at rather than computed with."""
         if self.figure:
             draw(self.figure, result)
         if self.report and self.report.lower().endswith(".html"):
             write_page(self.report, result)
         elif self.report:
             write_json(self.report, result.summary)
+        if self.profile:
+            profile_figure(self.profile, result.seconds)
 
 
 def beside(path: str, word: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
 from bilevelmorph.registration.region import region_of
 from bilevelmorph.registration.result import Registration
+from bilevelmorph.registration.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from bilevelmorph.networks.base import RegistrationNetwork
@@ -169,28 +169,33 @@ class Registrar:
         Raises:
             InputError: The volumes cannot be registered with this model.
         """
-        began = time.perf_counter()
+        watch = Stopwatch()
         self._check(moving, fixed, mask, moving_mask)
         mask, moving_mask = mask and onto(mask, fixed), moving_mask and onto(moving_mask, moving)
         region = None if mask is None else mask.data > 0
         pair = self._prepared(moving, fixed, mask, moving_mask)
         work, source, affine = pair.fixed, pair.moving, pair.affine
+        watch.lap("preparation")
         step, back, refined = self._deform(pair, mask, moving_mask, inverse, on_iteration)
+        watch.lap("deformation")
         displacement = self._to_native(step, work, fixed, affine)
         fill = background(moving.data) if self.fill is None else self.fill
         moved = warp_volume(moving, displacement, fixed.affine, fill)
-        seconds = time.perf_counter() - began
+        watch.lap("native grid")
         moved = Volume(moved.data, fixed.affine, "image", moving.name, fixed.header)
-        result = Registration(moving, fixed, moved, displacement, affine, {"fill": fill}, init=self.init)
+        facts = {"fill": fill, "seconds": sum(watch.parts.values())}
+        result = Registration(moving, fixed, moved, displacement, affine, facts, init=self.init)
         if inverse:
             result.inverse = self._inverse(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
+        watch.lap("inverse, uncertainty")
         if moving_mask is not None:
             reached = warp_volume(moving_mask, displacement, fixed.affine).data > 0
             region = reached if region is None else region & reached
         assess(result, self.percentiles, region, self.affine)
-        result.report["seconds"] = seconds
+        watch.lap("report")
+        result.seconds = watch.parts
         if refined is not None:
             result.levels = refined.levels
             result.warnings += refined.warnings

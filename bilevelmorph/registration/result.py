@@ -36,6 +36,7 @@ class Registration:
         uncertainty: Standard deviation of the displacement over samples of the
             network, mm, on the fixed grid, if requested.
         init: The initial placement, see `Registrar`.
+        seconds: Seconds of each part; those of the report and the inverse are not in that of `report`.
 
     >>> from bilevelmorph.registration import Registrar
     >>> scan = Volume(np.eye(8), np.eye(4))
@@ -55,13 +56,15 @@ class Registration:
     uncertainty: Volume | None = None
     init: str = "header"
     levels: list[LevelReport] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
         """The report with names, levels and warnings, as written to report.json."""
         names = {"moving": self.moving.name, "fixed": self.fixed.name}
         levels = {"instance_optimization": [x._asdict() for x in self.levels]} if self.levels else {}
-        return {**names, **self.report, **levels, "warnings": self.warnings}
+        parts = {"seconds_by_part": self.seconds}
+        return {**names, **self.report, **levels, **parts, "warnings": self.warnings}
 
     def save(self, folder: str | Path, warp_format: str = "voxelmorph") -> list[Path]:
         """Write the moved image, warps, Jacobian, figure and report to a folder, which is created.

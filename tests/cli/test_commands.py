@@ -63,6 +63,20 @@ def test_register_writes_everything(registered, inputs):
     assert (registered / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize(
+    ("quality", "asks", "said"), [("fast", True, True), ("best", True, False), ("fast", False, False)]
+)
+def test_what_best_would_do_is_said(inputs, tiny_model, tmp_path, capsys, quality, asks, said):
+    """But not of a model that wants no instance optimisation."""
+    files = ["--moving", inputs / "moving.nii.gz", "--fixed", inputs / "fixed.nii.gz"]
+    files += ["--moved", tmp_path / "moved.nii.gz"]
+    if asks:
+        (tmp_path / "two.json").write_text('{"iterations": [1, 1]}', encoding="utf-8")
+        files += ["--settings", tmp_path / "two.json"]
+    run("register", *files, "--model", tiny_model, "--quality", quality, "--quiet")
+    assert ("--quality best takes longer" in capsys.readouterr().out) == said
+
+
 def test_register_moves_with_the_displacement_that_it_writes(registered, inputs):
     displacement, grid = load_warp(registered / "warp.nii.gz")
     expected = warp_volume(load_volume(inputs / "moving.nii.gz"), displacement, grid)
