@@ -66,9 +66,22 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     return 2
 
 
+def _open_streams() -> None:
+    """Give a process that was started without standard streams, as daemons are, ones that lead nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console command."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a name must not end what the name stands for.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bilevelmorph.errors import InputError, fail
-from bilevelmorph.io.text import read_text
+from bilevelmorph.io.text import parsing_csv, read_text
 
 CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
 
@@ -101,7 +101,7 @@ def read_csv(path: str | Path) -> list[Pair]:
     """
     path = Path(path)
     text = read_text(path, "a list of scans")
-    with io.StringIO(text, newline="") as stream:
+    with parsing_csv(path), io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream, delimiter=_delimiter(text))
         header = [h.strip() for h in reader.fieldnames or []]
         if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):

@@ -11,7 +11,7 @@ import numpy as np
 
 from bilevelmorph.errors import fail
 from bilevelmorph.io.slicer_points import ENDINGS, read_named_points
-from bilevelmorph.io.text import read_text
+from bilevelmorph.io.text import parsing_csv, read_text
 
 AXES = ("x", "y", "z")
 
@@ -70,7 +70,7 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str], int]:
     mark = max(",;\t", key=begin.count)
     names = [name.strip() for name in begin.split(mark)]
     first = 1 if all(map(_is_number, names)) else 2
-    with io.StringIO(text, newline="") as stream:
+    with parsing_csv(path), io.StringIO(text, newline="") as stream:
         if first == 1 and len(names) in (2, 3):
             reader = csv.DictReader(stream, AXES[: len(names)], delimiter=mark)
         else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bilevelmorph.errors import fail
@@ -31,3 +34,18 @@ def read_text(path: str | Path, what: str) -> str:
         if re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\x9f]", text):
             raise fail(str(path), "a binary file", f"a text file: {what}") from error
         return text.decode("latin-1")
+
+
+@contextmanager
+def parsing_csv(path: str | Path) -> Iterator[None]:
+    """Refuse what Python's reader of CSV does not take, in one line.
+
+    Raises:
+        InputError: A field is longer than 131,072 characters, for example because a quote is left open.
+    """
+    try:
+        yield
+    except csv.Error as error:
+        raise fail(
+            str(path), f"no table ({error})", "a CSV file", "look for a quote that is left open"
+        ) from error

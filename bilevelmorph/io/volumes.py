@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from bilevelmorph.io.headers import affine_of, place
 from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
+# Deflate does not make data smaller than this.
+_PACKED = 1032
 WRITABLE = (".nii", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -143,7 +146,23 @@ def add_reader(reader: str | None) -> None:
 def read_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
     """Read voxels, affine and header of a file with nibabel."""
     image: Any = nib.load(path)
+    _check_claim(image, path)
     return np.asanyarray(image.dataobj), affine_of(image), image.header
+
+
+def _check_claim(image: Any, path: Path) -> None:
+    """Refuse a header that claims more voxels than its file can hold, before memory is taken for them."""
+    proxy = image.dataobj
+    if not nib.is_proxy(proxy) or not hasattr(proxy, "dtype"):
+        return
+    claimed = math.prod(proxy.shape) * proxy.dtype.itemsize
+    part = image.file_map.get("image")
+    file = Path(part.filename if part is not None and part.filename else path)
+    packed = file.suffix.lower() in (".gz", ".bz2", ".zst", ".mgz")
+    most = file.stat().st_size * (_PACKED if packed else 1)
+    if claimed > most:
+        came = f"a header of {claimed} bytes of voxels in a file of {file.stat().st_size}"
+        raise fail(str(path), came, "a whole file")
 
 
 def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bilevelmorph.data.volume import Volume
-from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.io.volumes import load_volume, save_volume
 
 PROGRAM = """
 from bilevelmorph.cli.main import run
@@ -86,3 +86,16 @@ def test_a_registration_wherever_it_runs(tmp_path, around):
         contents.append({n: (tmp_path / "\u00f6ut" / n).read_bytes() for n in ("warp.nii.gz", "figure.png")})
         assert "b\u00e9b\u00e9" in (tmp_path / "l\u00f6\u00f6k.html").read_text(encoding="utf-8")
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_without_standard_streams(tmp_path, closed):
+    """As daemons start programs: nothing is written into a file that got the number of a stream."""
+    noise = np.random.default_rng(0).random((2, 24, 20)).astype(np.float32)
+    for name, data in zip("ab", noise, strict=True):
+        save_volume(tmp_path / f"{name}.nii.gz", Volume(data, np.eye(4)))
+    line = f"'{sys.executable}' -m bilevelmorph.cli.main register --model none --instance-steps 2 --gpu -1"
+    line += f" --moving a.nii.gz --fixed b.nii.gz --moved m.nii.gz {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert load_volume(tmp_path / "m.nii.gz").shape == (24, 20)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -123,3 +127,31 @@ def test_bad_labels(tmp_path, value):
 def test_bad_channels(tmp_path):
     path = nifti(np.random.default_rng(0).random((4, 5)))(tmp_path)
     assert str(path) in refusal(load_channels, path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".hdr", ".mgz"])
+def test_headers_that_claim_more_than_there_is(tmp_path, ending):
+    """Refused before memory is taken: 2 GB of voxels in a file of a few kilobytes."""
+    kind = {".mgz": nib.MGHImage, ".hdr": nib.Spm2AnalyzeImage}.get(ending, nib.Nifti1Image)
+    path = tmp_path / f"bad{ending}"
+    nib.save(kind(GOOD, np.eye(4)), path)
+    opened = gzip.open if ending in (".nii.gz", ".mgz") else open
+    with opened(path, "rb") as stream:
+        data = bytearray(stream.read())
+    if ending == ".mgz":  # three sizes, big-endian, after the version
+        data[4:16] = struct.pack(">3i", 800, 800, 800)
+    else:
+        data[42:48] = struct.pack("<3h", 800, 800, 800)
+    with opened(path, "wb") as stream:
+        stream.write(data)
+    tracemalloc.start()
+    assert "a header of 2048000000 bytes of voxels" in refusal(load_volume, path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_what_compresses_well_is_no_false_claim(tmp_path):
+    data = np.zeros((200, 200, 200), np.float32)
+    data[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "empty.nii.gz")
+    assert load_volume(tmp_path / "empty.nii.gz").data.sum() == 1

@@ -56,6 +56,7 @@ def test_a_landmark_lies_where_its_voxel_does(tmp_path):
         ("x,y,z\n1,2,three\n", "line 2: got 'three'"),
         ("1,2,3\n4,5,inf\n", "line 2: got 'inf'"),
         ("1,2,3\n4,5\n", "line 2: got a different number"),
+        ('x,y,z\n"' + 140_000 * "1" + '",2,3\n', "no table"),
     ],
 )
 def test_bad_files(tmp_path, text, message):

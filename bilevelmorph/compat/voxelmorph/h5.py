@@ -55,12 +55,16 @@ def read_h5(path: str | Path) -> H5:
         InputError: The file cannot be read.
     """
     with _reading(path), h5py.File(path, "r") as file:
+        if not isinstance(file.get("model_weights", getlink=True), (h5py.HardLink, type(None))):
+            raise ValueError("model_weights is a link to somewhere else")
         group = file["model_weights"] if "model_weights" in file else file
         most = _MOST * Path(path).stat().st_size
         found: dict[str, list[tuple[str, np.ndarray]]] = {}
 
         def visit(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise ValueError(f"the values of {name} lie in another file")
                 if item.nbytes > most:
                     raise ValueError(f"{name} of {item.nbytes} bytes in a file of {most // _MOST}")
                 parts = name.split("/")
