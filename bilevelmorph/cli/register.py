@@ -304,7 +304,7 @@ def _check_grids(options: Options, outputs: OutputPaths, moving: Volume, fixed: 
     if outputs.warp or outputs.inverse_warp or options.out:
         for image in (fixed, moving) if outputs.inverse_warp else (fixed,):
             check_form(options.warp_format, image.affine, image.name)
-    for path, image in ((outputs.transform, fixed), (outputs.inverse_transform, moving)):
+    for path, image in ((outputs.transform or options.bids, fixed), (outputs.inverse_transform, moving)):
         if path:
             check_form("itk", image.affine, image.name)
 

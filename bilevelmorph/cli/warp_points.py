@@ -39,7 +39,7 @@ def run(options: Options) -> None:
     displacement, grid = load_warp(options.warp)
     points, rows, voxels = read_points(options.points, displacement.shape[-1])
     if voxels:
-        raise fail(options.points, "no header", "x,y,z as the first line", "and positions in millimetres")
+        raise fail(f"{options.points}, line 1", "no header", "x,y,z", "positions are millimetres")
     axes = AXES[: points.shape[-1]]
     lps = np.array([-1.0, -1.0, 1.0])[: len(axes)]
     named = [path.lower().endswith(ENDINGS) for path in (options.points, options.moved)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,8 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     import SimpleITK
 
-    return _grey(SimpleITK.ReadImage(str(path)), path)
+    with _locale_kept():
+        return _grey(SimpleITK.ReadImage(str(path)), path)
 
 
 def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -47,19 +50,26 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     import SimpleITK
 
     reader = SimpleITK.ImageSeriesReader()
-    encoding = locale.setlocale(locale.LC_CTYPE)
     loud = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # it would print that there is none
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(loud)
-    try:
+    with _locale_kept():
+        series = reader.GetGDCMSeriesIDs(str(folder))
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(loud)
         if len(series) != 1:
             came = f"a folder with {len(series)} DICOM series" if series else "a folder without DICOM files"
             raise fail(str(folder), came, "an image file, or a folder with one series")
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
         return _grey(reader.Execute(), folder)
-    finally:  # GDCM takes the locale of the whole process to C, where text is ASCII
-        locale.setlocale(locale.LC_CTYPE, encoding)
+
+
+@contextmanager
+def _locale_kept() -> Iterator[None]:
+    """Undo that GDCM takes the locale of the whole process to C, where text is ASCII."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
 
 
 def _grey(image: SimpleITK.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:

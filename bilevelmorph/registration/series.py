@@ -23,8 +23,8 @@ def reference_of(frames: Sequence[Volume], which: str) -> Volume:
         which: One of `FRAMES`.
 
     >>> frames = [Volume(np.full((2, 2), value), np.eye(4)) for value in (1.0, 3.0)]
-    >>> reference_of(frames, "first").data[0, 0], reference_of(frames, "mean").data[0, 0]
-    (1.0, 2.0)
+    >>> [float(reference_of(frames, which).data[0, 0]) for which in ("first", "mean")]
+    [1.0, 2.0]
     """
     if one_of("frames", which, FRAMES) != "mean":
         return frames[0]

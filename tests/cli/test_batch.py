@@ -164,6 +164,7 @@ def test_bids(scans, model, tmp_path, capsys):
         f"{there}-registered_T1w.png",
         f"{there}-jacobian_T1w.nii.gz",
         "sub-03/anat/sub-03_from-T1w_to-sub04T1w_mode-image_xfm.nii.gz",
+        "sub-03/anat/sub-03_from-T1w_to-sub04T1w_mode-image_xfm.h5",
     }
     about = json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))
     assert about["DatasetType"] == "derivative"

@@ -185,4 +185,4 @@ def test_points_to_warp_need_a_header(tmp_path):
     (tmp_path / "points.csv").write_text("1,2,3\n", encoding="utf-8")
     save_warp(tmp_path / "warp.nii.gz", np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
     options = Options(*(str(tmp_path / n) for n in ("points.csv", "warp.nii.gz", "out.csv")))
-    assert "points.csv: got no header, expected x,y,z" in refusal(run, options)
+    assert "points.csv, line 1: got no header, expected x,y,z" in refusal(run, options)

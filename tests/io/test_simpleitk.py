@@ -51,6 +51,14 @@ def test_volumes(tmp_path, ending):
     assert load_voxels(path).data.dtype == (np.uint8 if ending == "tif" else np.int16)
 
 
+@pytest.fixture(autouse=True)
+def _the_locale_of_before():
+    """Which GDCM changes when these tests write DICOM files."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+
+
 def dicom(folder, series=1):
     """Series of slices, as a scanner writes them."""
     image = oblique()
@@ -78,6 +86,7 @@ def test_a_folder_with_a_series(tmp_path):
     image = dicom(tmp_path)
     locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     check_places(load_volume(tmp_path), image)
+    load_volume(tmp_path / "0-2.dcm")
     assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"  # which GDCM sets to C, for the whole process
 
 
