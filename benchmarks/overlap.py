@@ -110,6 +110,7 @@ def _ours(registrar: Any, pair: Any, labels: list[int], calls: int) -> dict[str,
 def _peer(name: str, pair: Any, labels: list[int], options: Options) -> dict[str, float]:
     """Scores of another program."""
     from bilevelmorph.data.preprocessing import crop_or_pad, normalise
+    from bilevelmorph.data.volume import Volume
     from bilevelmorph.io.volumes import load_volume, save_volume
     from bilevelmorph.metrics.overlap import mean_dice
 
@@ -123,7 +124,7 @@ def _peer(name: str, pair: Any, labels: list[int], options: Options) -> dict[str
                 # Grids that lie on one another, whatever the headers say.
                 place_of = np.diag([*volume.spacing, 1.0])
                 files[i] = Path(place, f"{i}.nii.gz")
-                save_volume(files[i], type(volume)(volume.data, place_of, volume.kind))
+                save_volume(files[i], Volume(volume.data, place_of, volume.kind))
         *given, target = map(str, files)
         moved = str(Path(place, "moved.nii.gz"))
         line = [options.peer_python, str(PEER), name, *given, moved, str(os.cpu_count())]

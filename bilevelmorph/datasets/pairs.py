@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bilevelmorph.errors import InputError, fail
-from bilevelmorph.io.text import parsing_csv, read_text
+from bilevelmorph.io.text import delimiter_of, parsing_csv, read_text
 
 CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
 
@@ -102,7 +102,7 @@ def read_csv(path: str | Path) -> list[Pair]:
     path = Path(path)
     text = read_text(path, "a list of scans")
     with parsing_csv(path), io.StringIO(text, newline="") as stream:
-        reader = csv.DictReader(stream, delimiter=_delimiter(text))
+        reader = csv.DictReader(stream, delimiter=delimiter_of(text))
         header = [h.strip() for h in reader.fieldnames or []]
         if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
             raise fail(
@@ -167,12 +167,6 @@ def annotated(pairs: Sequence[Pair], what: str) -> list[Pair]:
         if pair.moving.points is None or pair.fixed.points is None:
             with_labels([pair], what)
     return list(pairs)
-
-
-def _delimiter(text: str) -> str:
-    """What separates the columns of a table, by its header."""
-    header = text.partition("\n")[0]
-    return max(",;\t", key=header.count)
 
 
 def _names(line: str, folder: Path, prefix: str, suffix: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bilevelmorph.errors import fail
 from bilevelmorph.io.slicer_points import ENDINGS, read_named_points
-from bilevelmorph.io.text import parsing_csv, read_text
+from bilevelmorph.io.text import delimiter_of, parsing_csv, read_text
 
 AXES = ("x", "y", "z")
 
@@ -66,9 +66,8 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str], int]:
             raise fail(str(path), "no points", "at least one")
         return rows, list(rows[0]), 2
     text = read_text(path, "a CSV of points")
-    begin = text.partition("\n")[0]
-    mark = max(",;\t", key=begin.count)
-    names = [name.strip() for name in begin.split(mark)]
+    mark = delimiter_of(text)
+    names = [name.strip() for name in text.partition("\n")[0].split(mark)]
     first = 1 if all(map(_is_number, names)) else 2
     with parsing_csv(path), io.StringIO(text, newline="") as stream:
         if first == 1 and len(names) in (2, 3):

@@ -36,6 +36,16 @@ def read_text(path: str | Path, what: str) -> str:
         return text.decode("latin-1")
 
 
+def delimiter_of(text: str) -> str:
+    """What separates the columns of a table, by its first line: a comma, a semicolon or a tab.
+
+    >>> delimiter_of("moving;fixed")
+    ';'
+    """
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
 @contextmanager
 def parsing_csv(path: str | Path) -> Iterator[None]:
     """Refuse what Python's reader of CSV does not take, in one line.

@@ -65,8 +65,9 @@ def evaluate(
     rows: list[dict[str, float | str]] = []
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=quiet or None), 1):
         moving, fixed = (load_volume(s.image) for s in (pair.moving, pair.fixed))
-        segs = None
-        if pair.moving.labels is not None or pair.moving.points is None:
+        segs, scans = None, (pair.moving, pair.fixed)
+        marked = all(scan.points is not None for scan in scans)
+        if not marked or all(scan.labels is not None for scan in scans):
             segs = labels_of(pair.moving, moving), labels_of(pair.fixed, fixed)
         inside = [mask_of(s) if masks else None for s in (pair.fixed, pair.moving)]
         register = functools.partial(method, moving, fixed, inside[0], moving_mask=inside[1])
@@ -80,7 +81,7 @@ def evaluate(
         if segs is not None:
             moved = warp_volume(segs[0], result.displacement, fixed.affine)
             row |= _scores(moved, segs[1], labels)
-        if pair.moving.points is not None and pair.fixed.points is not None:
+        if marked:
             places = landmark_pair(pair.moving, pair.fixed, (moving, fixed))
             there = warp_points(places[1], result.displacement, fixed.affine)
             apart = there[:, : places[0].shape[1]] - places[0]
