@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail, positive
 from bilevelmorph.layers.mixed_op import OPERATIONS, MixedOp
+from bilevelmorph.ops.grid import as_field
 
 
 @keras.saving.register_keras_serializable("bilevelmorph")
@@ -77,7 +78,7 @@ class Cell(keras.layers.Layer):
         """Probability that the cell ends after each layer, float32."""
         if not self.searched:
             return tf.one_hot(len(self.choices) - 1, len(self.choices))
-        return tf.nn.softmax(tf.cast(self.depth, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))
+        return tf.nn.softmax(as_field(self.depth) / as_field(self.softmax_temperature))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         outputs = []

@@ -15,6 +15,7 @@ from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.layers.film import FiLM
 from bilevelmorph.layers.gated_sum import GatedSum
 from bilevelmorph.layers.propagation import Propagation
+from bilevelmorph.ops.grid import as_field, field_dtype
 from bilevelmorph.ops.matching import cost_volume, soft_argmin
 from bilevelmorph.ops.warping import warp
 
@@ -111,12 +112,12 @@ class CellStage(keras.layers.Layer):
         return tf.reduce_sum(self.repeat.probabilities)
 
     def call(self, inputs: Any) -> list[tf.Tensor]:
-        displacement, hidden, velocities = tf.cast(inputs[2], tf.float32), None, []
+        displacement, hidden, velocities = as_field(inputs[2]), None, []
         for step in range(self.steps):
             velocity, found = self._velocity(inputs, displacement)
             if step and self.repeat is not None:
                 opened = self.repeat()[step - 1]
-                velocity *= opened
+                velocity *= tf.cast(opened, velocity.dtype)
                 found = tf.where(opened > 0, found, hidden)
             velocities.append(velocity)
             hidden = found
@@ -138,9 +139,9 @@ class CellStage(keras.layers.Layer):
         velocity = self.head(hidden) + argmin
         if self.modulations:
             velocity = self.modulations[1]([velocity, inputs[-1]])
-        velocity = tf.cast(velocity, tf.float32)
+        velocity = as_field(velocity)
         if self.gate is not None:
-            velocity *= self.gate()[0]
+            velocity *= tf.cast(self.gate()[0], velocity.dtype)
         return velocity, hidden
 
     def compute_output_shape(self, input_shape: Any) -> list[tuple[Any, ...]]:
@@ -150,7 +151,8 @@ class CellStage(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        kinds = ("float32", self.compute_dtype, *["float32"] * self.steps)
+        field = field_dtype(inputs[2].dtype)
+        kinds = (field, self.compute_dtype, *[field] * self.steps)
         return [keras.KerasTensor(s, k) for s, k in zip(shapes, kinds, strict=True)]
 
     def get_config(self) -> dict[str, Any]:

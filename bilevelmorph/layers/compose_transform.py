@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from bilevelmorph.errors import fail
+from bilevelmorph.ops.grid import as_field, field_dtype
 from bilevelmorph.ops.warping import compose
 
 
@@ -29,7 +30,7 @@ class ComposeTransform(keras.layers.Layer):
     def call(self, inputs: Any) -> tf.Tensor:
         if len(inputs) < 2:
             raise fail("ComposeTransform", f"{len(inputs)} fields", "at least 2")
-        *rest, total = (tf.cast(x, tf.float32) for x in inputs)
+        *rest, total = (as_field(x) for x in inputs)
         for field in reversed(rest):  # VoxelMorph's order; interpolation makes it matter
             total = compose(field, total)
         return total
@@ -38,4 +39,4 @@ class ComposeTransform(keras.layers.Layer):
         return tuple(input_shape[-1])
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs[-1].shape, "float32")
+        return keras.KerasTensor(inputs[-1].shape, field_dtype(inputs[-1].dtype))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.ops.descent import DescentState, chosen, descend, unfold
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.grid import as_field, field_dtype, spatial_shape
 from bilevelmorph.ops.inversion import invert
 from bilevelmorph.ops.pair_objective import PairObjective
 from bilevelmorph.ops.resizing import resize_field, shrink
@@ -90,7 +90,7 @@ class Descent(keras.layers.Layer):
         return PairObjective(fixed, moving, similarities, mask, regularity, options.symmetric)
 
     def call(self, inputs: Any) -> tf.Tensor:
-        fixed, moving, displacement, *mask = (tf.cast(x, tf.float32) for x in inputs)
+        fixed, moving, displacement, *mask = (as_field(x) for x in inputs)
         mask = [tf.maximum(m, 0) for m in mask]
         start = field = self.begin(displacement)
         for level, count in enumerate(self.settings.iterations):
@@ -179,7 +179,7 @@ class Descent(keras.layers.Layer):
         return tuple(input_shape[2])
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs[2].shape, "float32")
+        return keras.KerasTensor(inputs[2].shape, field_dtype(inputs[2].dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "settings": dataclasses.asdict(self.settings)}

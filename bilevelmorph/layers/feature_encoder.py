@@ -11,6 +11,7 @@ import tensorflow as tf
 from bilevelmorph.errors import fail, one_of
 from bilevelmorph.layers.convolution import convolution
 from bilevelmorph.ops.descriptors import mind
+from bilevelmorph.ops.grid import as_field
 from bilevelmorph.ops.resizing import average_pool
 
 
@@ -80,7 +81,7 @@ class FeatureEncoder(keras.layers.Layer):
 
     def _describe(self, image: tf.Tensor) -> tf.Tensor:
         half = average_pool(image)
-        exact = tf.cast(half, tf.float32)
+        exact = as_field(half)
         parts = [mind(exact[..., c : c + 1]) for c in range(image.shape[-1])]
         return tf.concat([half, *(tf.cast(p, half.dtype) for p in parts)], -1)
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail, one_of, positive, spatial_rank
 from bilevelmorph.layers.convolution import SLOPE
+from bilevelmorph.ops.grid import as_field
 from bilevelmorph.ops.kernels import compose_separable, dilate, embed, identity_kernel
 
 OPERATIONS = ("skip", "conv1", "conv3", "conv5", "conv7", "sep3", "sep5", "sep7", "dil3", "dil5", "dil7")
@@ -131,7 +132,7 @@ class MixedOp(keras.layers.Layer):
         """Probabilities of the operations, ``[len(operations)]`` float32."""
         if len(self.operations) == 1:
             return tf.ones([1])
-        return tf.nn.softmax(tf.cast(self.alpha, tf.float32) / tf.cast(self.softmax_temperature, tf.float32))
+        return tf.nn.softmax(as_field(self.alpha) / as_field(self.softmax_temperature))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if len(self.operations) == 1:

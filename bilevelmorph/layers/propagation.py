@@ -12,6 +12,7 @@ from bilevelmorph.compat.renamed import renamed_keys
 from bilevelmorph.errors import positive
 from bilevelmorph.layers.data_matching import DataMatching
 from bilevelmorph.layers.regularization import Regularization
+from bilevelmorph.ops.grid import as_field, field_dtype
 from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.warping import compose, warp
 
@@ -82,7 +83,7 @@ class Propagation(keras.layers.Layer):
 
     def call(self, inputs: Any) -> list[tf.Tensor]:
         fixed, moving, displacement = inputs
-        displacement = tf.cast(displacement, tf.float32)
+        displacement = as_field(displacement)
         velocities = []
         for step in range(self.steps):
             velocity = self._velocity(step, fixed, moving, displacement)
@@ -96,7 +97,7 @@ class Propagation(keras.layers.Layer):
         velocity = self.matching[block]([fixed, warp(moving, displacement), displacement])
         if self.regularization:
             velocity = self.regularization[block](velocity)
-        return tf.cast(velocity, tf.float32)
+        return as_field(velocity)
 
     @staticmethod
     def advance(displacement: tf.Tensor, velocity: tf.Tensor, int_steps: int) -> tf.Tensor:
@@ -108,7 +109,7 @@ class Propagation(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        return [keras.KerasTensor(shape, "float32") for shape in shapes]
+        return [keras.KerasTensor(shape, field_dtype(inputs[2].dtype)) for shape in shapes]
 
     def get_config(self) -> dict[str, Any]:
         return {

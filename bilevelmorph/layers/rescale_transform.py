@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from bilevelmorph.errors import positive
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.grid import as_field, field_dtype, spatial_shape
 from bilevelmorph.ops.resizing import resize
 
 
@@ -32,7 +32,7 @@ class RescaleTransform(keras.layers.Layer):
         self.zoom_factor = positive("zoom_factor", zoom_factor)
 
     def call(self, field: tf.Tensor) -> tf.Tensor:
-        field = tf.cast(field, tf.float32)
+        field = as_field(field)
         sizes = [
             int(n * self.zoom_factor)
             if isinstance(n, int)
@@ -46,7 +46,7 @@ class RescaleTransform(keras.layers.Layer):
         return (input_shape[0], *sizes, input_shape[-1])
 
     def compute_output_spec(self, field: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(self.compute_output_shape(field.shape), "float32")
+        return keras.KerasTensor(self.compute_output_shape(field.shape), field_dtype(field.dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "zoom_factor": self.zoom_factor}

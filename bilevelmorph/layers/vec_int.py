@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.compat.voxelmorph.import_hook import require
 from bilevelmorph.errors import fail, one_of, positive
+from bilevelmorph.ops.grid import as_field, field_dtype
 from bilevelmorph.ops.integration import integrate
 
 _Parent = require().layers.VecInt
@@ -68,8 +69,7 @@ class VecInt(_Parent):  # type: ignore[misc, valid-type]
 
     def call(self, inputs: Any) -> tf.Tensor:
         velocity = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
-        if velocity.dtype.size < 4:
-            velocity = tf.cast(velocity, tf.float32)
+        velocity = as_field(velocity)
         if self.indexing == "xy" and velocity.shape[-1] > 1:
             velocity = tf.concat([velocity[..., 1::-1], velocity[..., 2:]], -1)
         method = "quadrature" if self.method == "quadrature" else "ss"
@@ -81,5 +81,4 @@ class VecInt(_Parent):  # type: ignore[misc, valid-type]
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         velocity = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
-        kind = "float64" if velocity.dtype == "float64" else "float32"
-        return keras.KerasTensor(velocity.shape, kind)
+        return keras.KerasTensor(velocity.shape, field_dtype(velocity.dtype))

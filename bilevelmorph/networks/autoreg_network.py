@@ -16,7 +16,7 @@ from bilevelmorph.layers.mixed_op import multiply_adds
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.networks.genotype import INPUTS, Genotype
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.grid import as_field, spatial_shape
 from bilevelmorph.ops.resizing import resize, upsample_field
 
 Choices = Sequence[Sequence[str]]
@@ -220,7 +220,7 @@ class AutoRegNetwork(RegistrationNetwork):
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         pyramid = [tf.split(level, 2, 0) for level in self.encoder(tf.concat([moving, fixed], 0))]
         coarsest = pyramid[self.scales[0].bit_length() - 2][1]
-        displacement = tf.zeros_like(tf.repeat(coarsest[..., :1], self.ndims, -1), tf.float32)
+        displacement = tf.zeros_like(as_field(tf.repeat(coarsest[..., :1], self.ndims, -1)))
         hidden, above, velocities, displacements = None, self.scales[0], [], []
         for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 2]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail, spatial_rank
 from bilevelmorph.networks.deformation import Deformation
-from bilevelmorph.ops.grid import crop, pad_to_multiple, spatial_shape
+from bilevelmorph.ops.grid import crop, field_dtype, pad_to_multiple, spatial_shape
 from bilevelmorph.ops.warping import warp
 from bilevelmorph.registry import accepted
 
@@ -159,7 +159,7 @@ class RegistrationNetwork(keras.Model):
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> dict[str, keras.KerasTensor]:
         shapes = self.compute_output_shape([x.shape for x in self.split(inputs)])
-        kinds = dict.fromkeys(shapes, self.compute_dtype) | {"displacement": "float32"}
+        kinds = dict.fromkeys(shapes, self.compute_dtype) | {"displacement": field_dtype(self.compute_dtype)}
         return {name: keras.KerasTensor(shape, kinds[name]) for name, shape in shapes.items()}
 
     def get_config(self) -> dict[str, Any]:

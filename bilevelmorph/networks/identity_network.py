@@ -10,7 +10,7 @@ import tensorflow as tf
 from bilevelmorph.compat.renamed import renamed_from
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.grid import field_dtype, spatial_shape
 
 
 @renamed_from("StillNetwork")
@@ -43,7 +43,7 @@ class IdentityNetwork(RegistrationNetwork):
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         full = spatial_shape(fixed)
         half = [n // self.int_resolution for n in full]
-        velocity = tf.zeros([tf.shape(fixed)[0], *half, self.ndims])
+        velocity = tf.zeros([tf.shape(fixed)[0], *half, self.ndims], field_dtype(fixed.dtype))
         return Deformation.of_velocities([velocity], full, self.int_steps)
 
     def get_config(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.ops.grid import as_field
 from bilevelmorph.ops.resizing import upsample_field
 from bilevelmorph.ops.sampling import reparametrised
 
@@ -170,7 +171,7 @@ class PropagationNetwork(RegistrationNetwork):
         pyramid = [tf.split(level, 2, 0) for level in both]
         velocities, displacements = [], []
         coarsest = pyramid[self.scales[0].bit_length() - 1][1]
-        displacement = tf.zeros_like(tf.repeat(coarsest[..., :1], self.ndims, -1), tf.float32)
+        displacement = tf.zeros_like(as_field(tf.repeat(coarsest[..., :1], self.ndims, -1)))
         above = self.scales[0]
         for scale, stage in zip(self.scales, self.stages, strict=True):
             source, target = pyramid[scale.bit_length() - 1]

@@ -12,7 +12,7 @@ from bilevelmorph.errors import fail, positive
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
-from bilevelmorph.ops.grid import crop, spatial_shape
+from bilevelmorph.ops.grid import as_field, crop, spatial_shape
 from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.resizing import double, resize_field
 from bilevelmorph.ops.sampling import reparametrised
@@ -187,10 +187,10 @@ class VxmDense(RegistrationNetwork):
 
     def estimate(self, moving: tf.Tensor, fixed: tf.Tensor, training: bool = False) -> Deformation:
         x = self._unet(tf.concat([moving, fixed], -1))
-        velocity = tf.cast(self.flow(x), tf.float32)
+        velocity = as_field(self.flow(x))
         extra = {}
         if self.log_sigma is not None:
-            log_variance = tf.cast(self.log_sigma(x), tf.float32)
+            log_variance = as_field(self.log_sigma(x))
             extra["flow_parameters"] = tf.concat([velocity, log_variance], -1)
             if training:
                 velocity = reparametrised(velocity, log_variance, self.noise)

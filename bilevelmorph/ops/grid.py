@@ -20,6 +20,27 @@ def spatial_shape(x: Any) -> list[Any]:
     return [dynamic[i + 1] if n is None else n for i, n in enumerate(static)]
 
 
+def field_dtype(dtype: Any) -> str:
+    """The data type of fields computed from tensors of a data type: float32, or float64 for float64.
+
+    Positions need more digits than half precision has, so fields stay in float32
+    under mixed precision.
+
+    >>> field_dtype(tf.bfloat16), field_dtype("float64")
+    ('float32', 'float64')
+    """
+    return "float64" if tf.as_dtype(dtype) == tf.float64 else "float32"
+
+
+def as_field(x: tf.Tensor) -> tf.Tensor:
+    """Cast to the precision of fields (see `field_dtype`).
+
+    >>> as_field(tf.zeros([1, 4, 4, 2], tf.float16)).dtype.name
+    'float32'
+    """
+    return tf.cast(x, field_dtype(x.dtype))
+
+
 def coordinates(shape: list[Any], dtype: Any = tf.float32) -> list[tf.Tensor]:
     """One ``ij`` coordinate tensor per axis, each ready to broadcast.
 

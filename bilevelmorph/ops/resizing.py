@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from bilevelmorph.errors import one_of
-from bilevelmorph.ops.grid import spatial_shape
+from bilevelmorph.ops.grid import field_dtype, spatial_shape
 from bilevelmorph.ops.windows import gaussian_smooth
 
 ALIGN = ("centres", "corners", "first")
@@ -36,7 +36,7 @@ def resize(x: tf.Tensor, shape: list[Any], method: str = "linear", align: str = 
         if isinstance(old, int) and isinstance(new, int) and old == new:
             continue
         if method == "nearest":
-            where = tf.cast(tf.round(_positions(old, new, align)), tf.int32)
+            where = tf.cast(tf.round(_positions(old, new, align, tf.float32)), tf.int32)
             x = tf.gather(x, tf.clip_by_value(where, 0, old - 1), axis=axis)
         else:
             x = _apply(x, _weights(old, new, align, x.dtype), axis)
@@ -140,9 +140,9 @@ def double(x: tf.Tensor) -> tf.Tensor:
     return x
 
 
-def _positions(old: Any, new: Any, align: str) -> tf.Tensor:
-    index = tf.cast(tf.range(new), tf.float32)
-    old, new = tf.cast(old, tf.float32), tf.cast(new, tf.float32)
+def _positions(old: Any, new: Any, align: str, dtype: Any) -> tf.Tensor:
+    index = tf.cast(tf.range(new), dtype)
+    old, new = tf.cast(old, dtype), tf.cast(new, dtype)
     if align == "corners":
         return index * (old - 1) / tf.maximum(new - 1, 1)
     if align == "first":
@@ -152,8 +152,9 @@ def _positions(old: Any, new: Any, align: str) -> tf.Tensor:
 
 def _weights(old: Any, new: Any, align: str, dtype: Any) -> tf.Tensor:
     """Linear interpolation weights ``[new, old]``; edge voxels are repeated."""
-    where = tf.clip_by_value(_positions(old, new, align), 0, tf.cast(old - 1, tf.float32))
-    distance = tf.abs(where[:, None] - tf.cast(tf.range(old), tf.float32)[None])
+    exact = field_dtype(dtype)
+    where = tf.clip_by_value(_positions(old, new, align, exact), 0, tf.cast(old - 1, exact))
+    distance = tf.abs(where[:, None] - tf.cast(tf.range(old), exact)[None])
     return tf.cast(tf.maximum(1 - distance, 0), dtype)
 
 

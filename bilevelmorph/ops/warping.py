@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from bilevelmorph.errors import one_of
-from bilevelmorph.ops.grid import coordinates, spatial_shape
+from bilevelmorph.ops.grid import as_field, coordinates, spatial_shape
 from bilevelmorph.ops.xla import xla_jit
 
 
@@ -47,9 +47,7 @@ def warp(
     """
     one_of("method", method, ("linear", "nearest"))
     volume = tf.stop_gradient(volume) if stop_image_gradient else volume
-    location_type = tf.float64 if displacement.dtype == tf.float64 else tf.float32
-    displacement = tf.cast(displacement, location_type)
-    return _sample(volume, _positions(displacement), method, fill_value)
+    return _sample(volume, _positions(as_field(displacement)), method, fill_value)
 
 
 def warp_derivative(volume: tf.Tensor, displacement: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:

@@ -33,8 +33,8 @@ class Case(NamedTuple):
         arrays = [rng.normal(size=(batch, *s)).astype(np.float32) for s in self.shapes(size)]
         return self.pack([tf.constant(a) for a in arrays])
 
-    def symbols(self, size) -> Any:
-        return self.pack([keras.Input(s) for s in self.shapes(size)])
+    def symbols(self, size, dtype="float32") -> Any:
+        return self.pack([keras.Input(s, dtype=dtype) for s in self.shapes(size)])
 
     @staticmethod
     def pack(tensors: list[Any]) -> Any:
@@ -242,6 +242,22 @@ def test_mixed_precision(case):
         promised = specs(case.make()(case.symbols((8, 12))))
     assert [dtype for _, dtype in specs(out)] == [dtype for _, dtype in promised]
     assert_same(tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), out), expected, 0.05)
+
+
+@every_case
+def test_double_precision(case):
+    """Everything is computed in 64 bits, so that it is the same on every processor to 1e-10."""
+    single, inputs = case.make(), case.inputs()
+    expected = single(inputs)
+    with policy("float64"):
+        layer, inputs = case.make(), tf.nest.map_structure(lambda t: tf.cast(t, tf.float64), inputs)
+        layer(inputs)
+        layer.set_weights(single.get_weights())
+        out = layer(inputs)
+        promised = specs(case.make()(case.symbols((8, 12), "float64")))
+    assert [dtype for _, dtype in specs(out)] == [dtype for _, dtype in promised]
+    assert_same(tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), out), expected, 1e-4)
+    assert {dtype for _, dtype in specs(out)} <= {"float64"}
 
 
 @every_case
