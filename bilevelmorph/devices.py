@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from bilevelmorph.errors import fail, one_of
+from bilevelmorph.temporary import temporary_folder
 
 XLA_MODES = ("auto", "off", "islands", "step")
 # `using_xla` overrides the environment variable, in its own thread only.
@@ -101,7 +101,7 @@ def shared_compilations() -> Iterator[None]:
     if "--tf_xla_persistent_cache_directory" in before:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="bilevelmorph-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         os.environ["TF_XLA_FLAGS"] = f"{before} --tf_xla_persistent_cache_directory={folder}".strip()
         try:
             yield

@@ -152,9 +152,9 @@ def gradient_search(
         done = start[1]
     run = config.training(str(folder), epochs, outer_loss="dice").with_(val_every=MANY)
     callbacks = [
-        CheckpointCallback(run, trainer, None, done, quiet),
         _Trajectory(trainer, folder / "search.csv", done),
         _Schedule(network, budget, config, epochs, seconds),
+        CheckpointCallback(run, trainer, None, done, quiet),
     ]
     trainer.fit(
         data.pairs,

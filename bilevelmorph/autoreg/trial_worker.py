@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from bilevelmorph.autoreg.trial_server import serve
+from bilevelmorph.autoreg.trial_server import trial_runner
+from bilevelmorph.child_process import ChildProcess
 from bilevelmorph.config import SearchConfig
 from bilevelmorph.devices import xla_request
 from bilevelmorph.networks.genotype import Genotype
@@ -32,8 +31,7 @@ class TrialWorker:
 
     def __init__(self, config: SearchConfig, labelled: bool) -> None:
         self.config, self.labelled = config, labelled
-        self._child: Any = None
-        self._pipe: Any = None
+        self._child: ChildProcess | None = None
         self._done = 0
 
     def __call__(
@@ -60,9 +58,7 @@ class TrialWorker:
         Raises:
             RuntimeError: The trial failed, or the child process died.
         """
-        if self._child is None or self._done >= RECYCLED_AFTER:
-            self._renew()
-        asked = (
+        request = (
             genotype.to_dict(),
             dict(weights),
             epochs,
@@ -70,33 +66,24 @@ class TrialWorker:
             start and str(start),
             end and str(end),
         )
+        child = self._renewed()
         self._done += 1
         try:
-            self._pipe.send(asked)
-            kind, value = self._pipe.recv()
-        except (EOFError, OSError) as error:
+            child.send(request)
+            return child.receive()
+        except ChildProcessError as error:
             self.close()
             raise RuntimeError("the process of the trial died, possibly for lack of memory") from error
-        if kind == "failed":
-            raise RuntimeError(value)
-        return value
 
-    def _renew(self) -> None:
-        self.close()
-        # TensorFlow does not work in a forked process.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._child = context.Process(
-            target=serve, args=(theirs, self.config, self.labelled, xla_request()), daemon=True
-        )
-        self._child.start()
-        theirs.close()
-        self._done = 0
+    def _renewed(self) -> ChildProcess:
+        if self._child is None or self._done >= RECYCLED_AFTER:
+            self.close()
+            self._child = ChildProcess(trial_runner, self.config, self.labelled, xla_request())
+            self._done = 0
+        return self._child
 
     def close(self) -> None:
         """End the child process."""
         if self._child is not None:
-            self._pipe.close()
-            self._child.kill()  # killed, because TensorFlow is slow to exit
-            self._child.join()
+            self._child.close()
             self._child = None

@@ -6,8 +6,10 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 from bilevelmorph.errors import InputError
@@ -38,7 +40,7 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     """Parse and run one command.
 
     Returns:
-        The exit status: 0, 1 (ran, with failures), 2 (invalid input), 130 (interrupted).
+        The exit status: 0, 1 (ran, with failures), 2 (invalid input).
     """
     from bilevelmorph.cli.parsing import parse
     from bilevelmorph.config.flags import flags_of
@@ -53,6 +55,8 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
         return module.run(options) or 0
     except InputError as error:
         print(f"{prog}: error: {error.message(flags_of(module.Options))}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except (ImportError, OSError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
     except Exception as error:
@@ -60,10 +64,33 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
         print(f"{prog}: error: out of memory; use smaller images or a machine with more", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
     return 2
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end; cleaned up after like an interrupt from the keyboard.
+
+    >>> issubclass(Terminated, Exception)
+    False
+    """
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `Terminated` for SIGTERM, so that child processes and temporary files are removed."""
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_streams() -> None:
@@ -79,9 +106,33 @@ def _open_streams() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the console command."""
+    """Entry point of the console command.
+
+    Returns:
+        The exit status: that of the command; 128 and the signal's number if it was ended by
+        one (130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads its output any more).
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
+    prog = " ".join(["bilevelmorph", *arguments[:1]])
+    try:
+        with _terminable():
+            status = _main(arguments)
+            sys.stdout.flush()
+            return status
+    except Terminated:
+        print(f"{prog}: terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # As `head` expects: quietly. The interpreter must not write to the pipe again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a name must not end what the name stands for.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import numpy as np
+
+from bilevelmorph.temporary import make_temporary_folder
 
 # A hundred crops of a hippocampus, or three whole brains of 1 mm; the disk, which is asked for more, takes
 # 4 ms a brain.
@@ -55,7 +56,7 @@ class ArrayCache:
         if key in self._disk:
             return
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="bilevelmorph-"))
+            self._folder = make_temporary_folder()
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / f"{len(self._disk)}.npy"
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.json import read_json, write_json
+from bilevelmorph.temporary import temporary_folder
 
 _SPLITS = Path(__file__).with_name("splits")
 
@@ -67,8 +67,8 @@ def fetch(name: str, folder: str | Path, quiet: bool = False) -> dict[str, Any]:
         raise fail(str(folder), f"no folder {folder.parent}", "an existing parent folder")
     archive = _download(source, quiet)
     content = read_json(source.splits, "splits")
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.absolute().parent) as temporary:
-        place = Path(temporary, "set")
+    with temporary_folder(".fetching", folder.absolute().parent) as temporary:
+        place = temporary / "set"
         _unpack(archive, place, content)
         write_json(place / "dataset.json", content)
         if folder.exists():

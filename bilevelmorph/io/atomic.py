@@ -6,9 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import replace
 from pathlib import Path
 
 from bilevelmorph.errors import fail
+from bilevelmorph.temporary import remove_abandoned, temporary_prefix
 
 
 def suffix(path: str | Path) -> str:
@@ -33,15 +35,18 @@ def atomic_path(path: str | Path) -> Iterator[str]:
         raise fail(str(path), f"no folder {path.parent}", "an existing folder", "make it first")
     if path.is_dir():
         raise fail(str(path), "a folder", "a file's name")
+    remove_abandoned(path.parent.absolute())
     try:
-        handle, temporary = tempfile.mkstemp(suffix=suffix(path), prefix=".writing-", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(
+            suffix=suffix(path), prefix=temporary_prefix(".writing"), dir=path.parent
+        )
     except OSError as error:
         raise fail(str(path), error.strerror or "an error", "a folder that can be written") from error
     os.close(handle)
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_mask())
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.registration.serving import Serving
 from bilevelmorph.registration.serving_warmup import write_warm_up
+from bilevelmorph.temporary import temporary_folder
 
 # ONNX operator set, supported by the runtimes of recent years.
 OPSET = 18
@@ -58,16 +57,13 @@ def export_savedmodel(
     # Traced once for both names.
     signatures = {**graphs, "serving_default": graphs["register"]}
     save = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    try:
+    with temporary_folder(".writing", folder.parent) as temporary:
         tf.saved_model.save(module, str(temporary / "model"), signatures, save)
         if warm_up:
             write_warm_up(temporary / "model", warm_up, network.channels)
         if folder.is_dir():
             folder.rmdir()
         (temporary / "model").rename(folder)
-    finally:
-        shutil.rmtree(temporary)
     return folder
 
 

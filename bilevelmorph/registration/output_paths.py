@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from bilevelmorph.registration.result import Registration
 from bilevelmorph.report.profile_figure import profile_figure
 from bilevelmorph.report.registration_figure import registration_figure
 from bilevelmorph.report.registration_page import write_registration_page
+from bilevelmorph.temporary import temporary_folder
 
 _WARPS = (".nii", ".nii.gz", ".npz")
 _ENDINGS = {
@@ -222,7 +222,7 @@ def draw(path: str | Path, result: Registration) -> None:
 
 def write_page(path: str | Path, result: Registration) -> None:
     """Write a self-contained HTML page with the images, the deformation, the numbers and the warnings."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         figure = Path(folder, "figure.png")
         draw(figure, result)
         drawn = figure.read_bytes()

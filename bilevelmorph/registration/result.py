@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.registration.level_report import LevelReport
+from bilevelmorph.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -82,7 +82,7 @@ class Registration:
 
         >>> from bilevelmorph.registration import Registrar
         >>> scan = Volume(np.eye(8), np.eye(4))
-        >>> with tempfile.TemporaryDirectory() as folder:
+        >>> with temporary_folder() as folder:
         ...     sorted(path.name for path in Registrar(None)(scan, scan).save(folder))
         ['figure.png', 'jacobian.nii.gz', 'moved.nii.gz', 'report.json', 'warp.nii.gz']
         """
@@ -122,7 +122,7 @@ class Registration:
         """The figure and the report, for notebooks."""
         from bilevelmorph.registration.output_paths import draw
 
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             path = Path(folder, "figure.png")
             draw(path, self)
             picture = base64.b64encode(path.read_bytes()).decode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from bilevelmorph.errors import fail
 from bilevelmorph.io.atomic import atomic_path
 
 
-def save_checkpoint(folder: Path, epoch: int, network: keras.Model, variables: Sequence[Any]) -> Path:
+@contextmanager
+def checkpoint(folder: Path, epoch: int, network: keras.Model, variables: Sequence[Any]) -> Iterator[Path]:
     """Write ``{epoch:04d}.keras`` and the trainer's state beside it; keep only the newest state.
 
-    Returns:
-        The path of the `.keras` file.
+    The checkpoint counts when the block has ended: what belongs to its epoch is written inside. A run
+    that is killed before trains the epoch again, and writes the same.
+
+    Yields:
+        The `.keras` file under its temporary name.
     """
     path = folder / f"{epoch:04d}.keras"
     arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
@@ -26,10 +31,15 @@ def save_checkpoint(folder: Path, epoch: int, network: keras.Model, variables: S
         np.savez(temporary, **arrays)
     with atomic_path(path) as temporary:
         network.save(temporary)
-    for old in folder.glob("*.state.npz"):
-        if old != state_path(path):
+        yield Path(temporary)
+    remove_old_states(path)
+
+
+def remove_old_states(newest: Path) -> None:
+    """Remove the training states of all checkpoints but the newest; a killed run may have left one."""
+    for old in newest.parent.glob("*.state.npz"):
+        if old != state_path(newest):
             old.unlink()
-    return path
 
 
 def state_path(checkpoint: Path) -> Path:

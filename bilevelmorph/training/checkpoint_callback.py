@@ -10,7 +10,8 @@ import keras
 from tqdm import tqdm
 
 from bilevelmorph.config import TrainingConfig
-from bilevelmorph.training.checkpoint import save_checkpoint
+from bilevelmorph.io.atomic import atomic_path
+from bilevelmorph.training.checkpoint import checkpoint
 from bilevelmorph.training.trainer import Trainer
 from bilevelmorph.training.training_logger import TrainingLogger
 from bilevelmorph.training.validation import Score
@@ -18,6 +19,8 @@ from bilevelmorph.training.validation import Score
 
 class CheckpointCallback(keras.callbacks.Callback):
     """Writes checkpoints, the best model, `log.csv` and TensorBoard events to the run's folder.
+
+    Give it last, so that a checkpoint is written after everything that other callbacks write.
 
     Args:
         config: Configuration of the run.
@@ -72,14 +75,15 @@ class CheckpointCallback(keras.callbacks.Callback):
         ):
             values |= self.validation(network)
         network.objective["weights"] = self.trainer.loss.get_config()["weights"]
-        path = save_checkpoint(self.folder, done, network, self.trainer.state_variables)
-        if values.get("val_dice", -1.0) > self.best:
-            self.best = values["val_dice"]
-            shutil.copyfile(path, self.folder / "best.keras")
-        self.log.write(done, values)
-        for problem in self.trainer.problems:
-            if problem.name == "weights":
-                self.log.write_trajectory(problem.trajectory)
+        with checkpoint(self.folder, done, network, self.trainer.state_variables) as path:
+            if values.get("val_dice", -1.0) > self.best:
+                self.best = values["val_dice"]
+                with atomic_path(self.folder / "best.keras") as temporary:
+                    shutil.copyfile(path, temporary)
+            for problem in self.trainer.problems:
+                if problem.name == "weights":
+                    self.log.write_trajectory(problem.trajectory)
+            self.log.write(done, values)
         if not self.quiet:
             tqdm.write(_line(done, self.config.schedule.epochs, values))
 

@@ -16,7 +16,7 @@ from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.build import build_network
 from bilevelmorph.training.build import check_terms, make_energy, make_trainer
 from bilevelmorph.training.check import check
-from bilevelmorph.training.checkpoint import newest_checkpoint, restore_state
+from bilevelmorph.training.checkpoint import newest_checkpoint, remove_old_states, restore_state
 from bilevelmorph.training.checkpoint_callback import CheckpointCallback
 from bilevelmorph.training.data import open_data
 from bilevelmorph.training.divergence_error import DivergenceError
@@ -101,6 +101,7 @@ def fit(
     """Train from the initial epoch to the last one."""
     if run.start is not None and run.initial_epoch:
         restore_state(run.start, trainer.state_variables)
+        remove_old_states(run.start)
     config.save(Path(config.output.model_dir) / "config.json")
     try:
         trainer.fit(

@@ -72,7 +72,7 @@ def make_template(config: TemplateConfig, quiet: bool = False) -> np.ndarray:
     write_template(folder / "init_template.nii.gz", begin, affine)
     writer = _TemplateWriter(objective, folder / "template.nii.gz", affine)
     callback = CheckpointCallback(training, trainer, None, run.initial_epoch, quiet)
-    fit(training, run, trainer, pairs, [callback, writer])
+    fit(training, run, trainer, pairs, [writer, callback])
     return objective.template
 
 

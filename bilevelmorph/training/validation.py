@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,14 +41,18 @@ class Validation:
 
     def __init__(self, source: PairDataset, pairs: Sequence[Pair], labels: Sequence[int] | None) -> None:
         self.source, self.pairs, self.labels = source, list(pairs), labels
+        self._network: RegistrationNetwork | None = None
+        self._predict: Any = None
 
     def __call__(self, network: RegistrationNetwork) -> dict[str, float]:
         """Compute mean Dice (labels warped with nearest neighbour) and mean folding in percent."""
-        predict = tf.function(lambda m, f: network([m, f], training=False)["displacement"])
+        if network is not self._network:  # a graph for every call would never be freed
+            self._network = network
+            self._predict = tf.function(lambda m, f: network([m, f], training=False)["displacement"])
         scores, folds = [], []
         for pair in self.pairs:
             moving, fixed = (tf.constant(self.source.image(s)[None]) for s in (pair.moving, pair.fixed))
-            displacement = predict(moving, fixed)
+            displacement = self._predict(moving, fixed)
             moved = warp(tf.constant(self.source.labels(pair.moving)[None]), displacement, "nearest")
             target = self.source.labels(pair.fixed)[..., 0]
             scores.append(mean_dice(moved.numpy()[0, ..., 0], target, self.labels))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Generator
 from contextlib import redirect_stdout
 from typing import Any
@@ -12,6 +11,7 @@ import keras_tuner as kt
 
 from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.config.descent_tuning_config import DescentTuningConfig
+from bilevelmorph.temporary import temporary_folder
 from bilevelmorph.tuning.descent_numbers import DescentNumbers
 
 ORACLES = {"random": kt.oracles.RandomSearchOracle, "bayesian": kt.oracles.BayesianOptimizationOracle}
@@ -45,7 +45,7 @@ def oracle_search(
         low, high = numbers.range(name)
         bounds = max(low, start / SPREAD), min(high, start * SPREAD)
         space.Float(name, *bounds, sampling="log")
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         # Keras Tuner treats a seed of 0 as none.
         oracle: Any = ORACLES[config.searcher](
             objective=kt.Objective("score", "max"),
@@ -53,7 +53,7 @@ def oracle_search(
             hyperparameters=space,
             seed=config.seed + 1,
         )
-        oracle._set_project_dir(folder, "tuning")
+        oracle._set_project_dir(str(folder), "tuning")
         while True:
             with redirect_stdout(io.StringIO()):  # Keras Tuner prints a table of every trial
                 trial = oracle.create_trial("tuner0")

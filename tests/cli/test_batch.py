@@ -1,4 +1,4 @@
-"""A list of pairs over Dask's workers: killed, resumed, with failures, on a scheduler, named for BIDS."""
+"""A list of pairs over several processes: killed, resumed, with failures, on a scheduler, named for BIDS."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cohort(scans, path, count, seg=False):
 
 
 def test_two_hundred_pairs_with_a_worker_killed_in_the_middle(scans, model, tmp_path):
-    """Nothing is lost, nothing that was done is done again, and the table has one row a pair."""
+    """Nothing is lost, nothing that was done is done again, the table has one row a pair, no port is open."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bilevelmorph.cli.main", "register", "--out", str(out), "--workers", "2"]
     command += [
@@ -81,7 +81,10 @@ def test_two_hundred_pairs_with_a_worker_killed_in_the_middle(scans, model, tmp_
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.05)
-    largest = max(psutil.Process(process.pid).children(recursive=True), key=lambda p: p.memory_info().rss)
+    children = psutil.Process(process.pid).children(recursive=True)
+    sockets = [c for p in [psutil.Process(process.pid), *children] for c in p.net_connections("inet")]
+    assert sockets == []
+    largest = max(children, key=lambda p: p.memory_info().rss)
     before = {p.name: p.stat().st_mtime_ns for p in (out / "pairs").glob("sub*.json")}
     largest.send_signal(signal.SIGKILL)
     said, errors = process.communicate(timeout=300)
@@ -244,7 +247,7 @@ def test_a_running_scheduler(scans, model, tmp_path, capsys, monkeypatch):
     ],
 )
 def test_what_cannot_be_done(scans, model, tmp_path, capsys, monkeypatch, flags, message):
-    monkeypatch.setattr("bilevelmorph.registration.batch.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("bilevelmorph.registration.dask_workers.ANSWER_SECONDS", 1)
     names = {"LIST": cohort(scans, tmp_path / "list.csv", 2), "OUT": str(tmp_path / "out")}
     assert main(["register", "--model", model, *(names.get(f, f) for f in flags), "--quiet"]) == 2
     said = capsys.readouterr().err.strip()

@@ -1,0 +1,69 @@
+"""Commands that are ended from outside say so in one line and leave neither processes nor temporary files."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from bilevelmorph.data.volume import Volume
+from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.temporary import KINDS
+
+COMMAND = [sys.executable, "-m", "bilevelmorph.cli.main"]
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+@pytest.fixture
+def listed(tmp_path, rng):
+    """A list of pairs that takes some time."""
+    lines = ["moving,fixed"]
+    for i in range(6):
+        save_volume(tmp_path / f"{i}.nii.gz", Volume(rng.random((40, 40, 40), np.float32), np.eye(4)))
+        lines += [f"{tmp_path}/{i}.nii.gz,{tmp_path}/{j}.nii.gz" for j in range(i)]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(tmp_path / "list.csv")
+
+
+def begun(process, condition):
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("moment", ["imports", "workers", "writes"])
+def test_a_cohort_ended_by_a_signal(listed, tmp_path, number, moment):
+    """The parent alone gets the signal, as from a batch system; its workers end with it."""
+    out = tmp_path / "out"
+    flags = ["register", "--pairs", listed, "--out", str(out), "--workers", "2", "--quiet", "--gpu", "-1"]
+    process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parent = psutil.Process(process.pid)
+    if moment == "imports":
+        begun(process, lambda: parent.cpu_times().user > 0.3)
+    elif moment == "workers":
+        begun(process, parent.children)
+    else:
+        begun(process, lambda: (out / "pairs").is_dir() and any((out / "pairs").iterdir()))
+    children = parent.children(recursive=True)
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + number, "")
+    assert errors == f"bilevelmorph register: {SIGNALS[number]}\n"
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert [p for p in tmp_path.rglob("*") if p.name.startswith(KINDS)] == []
+
+
+def test_an_output_that_nobody_reads(tmp_path):
+    """As `bilevelmorph models | head -0`: quietly."""
+    with subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
