@@ -9,7 +9,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 JOBS ?= $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test check lint docs coverage bench clean
+# The versions that the tests last passed with, where they are known for this Python and machine.
+PLATFORM = $(shell $(PYTHON) -c 'import sys, sysconfig; print(*sys.version_info[:2], sep=".", end="-"); print(sysconfig.get_platform())')
+LOCK = .ci/lock-$(PLATFORM).txt
+
+.PHONY: demo test check lint docs coverage bench fuzz lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
@@ -47,8 +51,16 @@ $(VENV)/.demo: $(VENV)/bin/python setup.py
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.py
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test]' $(if $(wildcard $(LOCK)),-c $(LOCK))
 	@touch $@ $(VENV)/.demo
 
+# Ten minutes of damaged files for every reader.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m benchmarks.fuzz --minutes 10 --out fuzz-output
+
+# Takes the versions of this environment as those of the tests; pip-audit compares them with known flaws.
+lock: $(VENV)/.test
+	$(BIN)/python -m pip freeze --exclude-editable > $(LOCK)
+
 clean:
-	rm -rf $(VENV) demo-output site
+	rm -rf $(VENV) demo-output fuzz-output site

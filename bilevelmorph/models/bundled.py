@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -42,8 +43,18 @@ class BundledModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Key facts of the model card."""
+        """Key facts of the model card, and the ``sha256`` of the file."""
         return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
+
+    def check(self) -> None:
+        """Compare the file with its checksum in the card.
+
+        Raises:
+            InputError: The file is another one, or damaged.
+        """
+        found = hashlib.sha256(self.file.read_bytes()).hexdigest()
+        if found != (expected := self.facts["sha256"]):
+            raise fail(str(self.file), f"SHA-256 {found}", expected, "install the package again")
 
 
 def folder_of_models() -> Path | None:
@@ -89,7 +100,8 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
         A `RegistrationNetwork`.
 
     Raises:
-        InputError: There is neither such a model nor such a file, or the file is not a model.
+        InputError: There is neither such a model nor such a file, or the file is not a model, or it has
+            not the checksum in its card.
     """
     from bilevelmorph.models.weights import load_network
     from bilevelmorph.networks.base import RegistrationNetwork
@@ -97,6 +109,7 @@ def load_model(name_or_file: str = DEFAULT) -> RegistrationNetwork:
     place = find_model(name_or_file)
     bundled = bundled_models()
     if place in bundled:
+        bundled[place].check()
         return load_network(bundled[place].file)
     path = Path(place)
     model = load_network(path)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from bilevelmorph.compat.voxelmorph.h5 import is_h5, load_h5, network_of_h5
-from bilevelmorph.errors import fail
+from bilevelmorph.errors import InputError, fail
 
 
 def load_network(path: str | Path) -> keras.Model:
@@ -23,10 +24,18 @@ def load_network(path: str | Path) -> keras.Model:
     if is_h5(path):
         return network_of_h5(path)
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except InputError as error:
+        raise fail(str(path), f"a model that cannot be built ({error})", "a .keras model") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise fail(str(path), f"a file that cannot be loaded ({reason})", "a .keras model") from error
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            came = f"weights that are not finite, in {_inside(weight)}"
+            raise fail(str(path), came, "a trained model", "train again with a lower rate")
+    return model
 
 
 def load_weights(network: keras.Model, path: str | Path) -> list[str]:

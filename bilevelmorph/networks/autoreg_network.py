@@ -16,6 +16,7 @@ from bilevelmorph.layers.mixed_op import multiply_adds
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
 from bilevelmorph.networks.genotype import INPUTS, Genotype
+from bilevelmorph.networks.limits import CHANNELS, REPEATS, SCALE, SQUARINGS, whole
 from bilevelmorph.ops.grid import as_field, spatial_shape
 from bilevelmorph.ops.resizing import resize, upsample_field
 
@@ -74,12 +75,13 @@ class AutoRegNetwork(RegistrationNetwork):
         self.features = {int(s): [list(n) for n in c] for s, c in features.items()}
         self.deformation = {int(s): [list(n) for n in c] for s, c in deformation.items()}
         self.feeds = {int(s): list(names) for s, names in inputs.items()}
-        self.filters = {int(s): int(n) for s, n in filters.items()}
-        self.searched, self.radius, self.int_steps = searched, radius, int_steps
-        self.conditions = conditions
+        self.filters = {int(s): whole("filters", n, CHANNELS) for s, n in filters.items()}
+        self.searched, self.radius = searched, whole("radius", radius, REPEATS, zero=True)
+        self.int_steps = whole("int_steps", int_steps, SQUARINGS, zero=True)
+        self.conditions = whole("conditions", conditions, CHANNELS, zero=True)
         self.scales = sorted(self.deformation, reverse=True)
         each = dict.fromkeys(self.scales, steps) if isinstance(steps, int) else steps
-        self.steps = {int(s): int(n) for s, n in each.items()}
+        self.steps = {whole("scales", int(s), SCALE): whole("steps", n, REPEATS) for s, n in each.items()}
         everywhere = sorted(self.features)
         self.encoder = CellEncoder(
             ndims,

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bilevelmorph.errors import fail, spatial_rank
 from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.networks.limits import CHANNELS, checked_preprocessing, whole
 from bilevelmorph.ops.grid import crop, field_dtype, pad_to_multiple, spatial_shape
 from bilevelmorph.ops.warping import warp
 from bilevelmorph.registry import accepted
@@ -59,8 +60,8 @@ class RegistrationNetwork(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.ndims = spatial_rank("ndims", ndims, (2, 3))
-        self.channels = channels
-        self.preprocessing = dict(preprocessing or {})
+        self.channels = whole("channels", channels, CHANNELS)
+        self.preprocessing = checked_preprocessing(preprocessing)
         self.objective = dict(objective or {})
         self.descent = dict(descent or {})
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bilevelmorph.errors import fail, one_of, positive
+from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.layers.mixed_op import OPERATIONS
+from bilevelmorph.networks.limits import CHANNELS, LAYERS, REPEATS, SCALE, whole
 
 VERSION = 2
 INPUTS = ("features", "cost", "coarser")
@@ -47,20 +48,22 @@ class Genotype:
 
     def __post_init__(self) -> None:
         self._check_cells()
-        for name in ("filters", "steps"):
+        for name, most in (("filters", CHANNELS), ("steps", REPEATS)):
             for scale, count in getattr(self, name).items():
-                positive(f"genotype, {name} at scale {scale}", count, whole=True)
+                whole(f"genotype, {name} at scale {scale}", count, most)
 
     def _check_cells(self) -> None:
         scales = sorted(self.features)
+        whole("genotype, scale", max(scales, default=1), SCALE)
         if not scales or scales != [2 ** (k + 1) for k in range(len(scales))]:
             raise fail("genotype, features", f"scales {scales}", "2, 4, 8, ... without a gap")
         if not self.deformation or not set(self.deformation) <= set(scales):
             raise fail("genotype, deformation", f"scales {sorted(self.deformation)}", f"some of {scales}")
         for name in ("features", "deformation"):
             for scale, operations in getattr(self, name).items():
-                if not operations:
-                    raise fail(f"genotype, {name} at scale {scale}", "no layers", "at least one")
+                if not 0 < len(operations) <= LAYERS:
+                    came = f"{len(operations) or 'no'} layers"
+                    raise fail(f"genotype, {name} at scale {scale}", came, f"from 1 to {LAYERS}")
                 for operation in operations:
                     one_of(f"genotype, {name} at scale {scale}", operation, OPERATIONS)
         for name in ("inputs", "steps"):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from bilevelmorph.compat.renamed import renamed_from
 from bilevelmorph.networks.base import RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.networks.limits import SCALE, SQUARINGS, whole
 from bilevelmorph.ops.grid import field_dtype, spatial_shape
 
 
@@ -31,7 +32,8 @@ class IdentityNetwork(RegistrationNetwork):
 
     def __init__(self, ndims: int, int_resolution: int = 2, int_steps: int = 7, **kwargs: Any) -> None:
         super().__init__(ndims=ndims, **kwargs)
-        self.int_resolution, self.int_steps = int_resolution, int_steps
+        self.int_resolution = whole("int_resolution", int_resolution, SCALE)
+        self.int_steps = whole("int_steps", int_steps, SQUARINGS, zero=True)
 
     @property
     def multiple(self) -> int:

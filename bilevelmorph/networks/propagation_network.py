@@ -15,6 +15,7 @@ from bilevelmorph.layers.probabilistic_encoder import ProbabilisticEncoder
 from bilevelmorph.layers.propagation import Propagation
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.networks.limits import CHANNELS, REPEATS, SCALE, SQUARINGS, whole
 from bilevelmorph.ops.grid import as_field
 from bilevelmorph.ops.resizing import upsample_field
 from bilevelmorph.ops.sampling import reparametrised
@@ -77,16 +78,18 @@ class PropagationNetwork(RegistrationNetwork):
     ) -> None:
         super().__init__(ndims=ndims, **kwargs)
         powers = [2**k for k in range(len(encoder))]
-        self.scales = [int(s) for s in scales]
+        self.scales = [whole("scales", s, SCALE) for s in scales]
         if not self.scales or sorted(set(self.scales), reverse=True) != self.scales:
             raise fail("scales", list(scales), "falling powers of two, such as 4 2")
         if any(s not in powers for s in self.scales):
             raise fail("scales", list(scales), f"some of {powers}", "give `encoder` more entries")
-        self.encoder_widths = [list(w) for w in encoder]
-        self.matching_widths, self.regularization_widths = list(matching), list(regularization)
+        self.encoder_widths = [[whole("encoder", f, CHANNELS) for f in w] for w in encoder]
+        self.matching_widths = [whole("matching", f, CHANNELS) for f in matching]
+        self.regularization_widths = [whole("regularization", f, CHANNELS) for f in regularization]
         self.radius = self._per_stage("radius", radius)
         self.steps = self._per_stage("steps", steps)
-        self.analytic_steps, self.int_steps, self.shared = list(analytic_steps), int_steps, shared
+        self.analytic_steps, self.shared = list(analytic_steps), shared
+        self.int_steps = whole("int_steps", int_steps, SQUARINGS, zero=True)
         self.probabilistic = probabilistic
         self.encoder: FeatureEncoder
         if probabilistic:
@@ -116,7 +119,7 @@ class PropagationNetwork(RegistrationNetwork):
         values = [value] * len(self.scales) if isinstance(value, int) else list(value)
         if len(values) != len(self.scales):
             raise fail(name, value, f"one number, or {len(self.scales)}")
-        return values
+        return [whole(name, v, REPEATS, zero=name == "radius") for v in values]
 
     option_names = (
         "scales",

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bilevelmorph.errors import fail, positive
+from bilevelmorph.errors import fail
 from bilevelmorph.layers.convolution import convolution, small_normal
 from bilevelmorph.networks.base import COMMON_TERMS, RegistrationNetwork
 from bilevelmorph.networks.deformation import Deformation
+from bilevelmorph.networks.limits import CHANNELS, SCALE, SQUARINGS, whole
 from bilevelmorph.ops.grid import as_field, crop, spatial_shape
 from bilevelmorph.ops.integration import integrate
 from bilevelmorph.ops.resizing import double, resize_field
@@ -75,12 +76,15 @@ class VxmDense(RegistrationNetwork):
         features = nb_unet_features or DEFAULT_FEATURES
         if len(features) != 2 or len(features[1]) < len(features[0]):
             raise fail("nb_unet_features", features, "[encoder, decoder], the decoder at least as long")
-        self.encoder_widths, self.decoder_widths = ([int(f) for f in part] for part in features)
-        self.int_steps = int(positive("int_steps", int_steps, zero=True, whole=True))
-        self.int_resolution = int(int_downsize or int_resolution) if int_steps else 1
-        self.svf_resolution = int(svf_resolution)
+        self.encoder_widths, self.decoder_widths = (
+            [whole("nb_unet_features", f, CHANNELS) for f in part] for part in features
+        )
+        self.int_steps = whole("int_steps", int_steps, SQUARINGS, zero=True)
+        resolution = int_resolution if int_downsize is None else int_downsize
+        self.int_resolution = whole("int_resolution", resolution, SCALE) if int_steps else 1
+        self.svf_resolution = whole("svf_resolution", svf_resolution, SCALE)
         self.bidir, self.use_probs, self.fill_value = bidir, use_probs, fill_value
-        self.trg_feats = trg_feats
+        self.trg_feats = whole("trg_feats", trg_feats, CHANNELS)
         self._make_unet()
         self._make_heads()
 
