@@ -56,7 +56,7 @@ $(VENV)/.test: $(VENV)/bin/python setup.py
 
 # Ten minutes of damaged files for every reader.
 fuzz: $(VENV)/.test
-	$(BIN)/python -m benchmarks.fuzz --minutes 10 --out fuzz-output
+	$(BIN)/python tests/fuzzing.py --minutes 10 --out fuzz-output
 
 # Takes the versions of this environment as those of the tests; pip-audit compares them with known flaws.
 lock: $(VENV)/.test

@@ -152,5 +152,5 @@ def _read_yaml(path: Path) -> Any:
         raise fail(str(path), "no such file", "a configuration")
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise fail(str(path), "broken YAML", "a configuration") from error

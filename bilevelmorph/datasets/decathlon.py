@@ -13,6 +13,7 @@ from typing import Any
 from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.json import read_json
+from bilevelmorph.io.text import is_file
 
 # Where Learn2Reg lists pairs for training.
 PAIRED = "training_paired_images"
@@ -116,7 +117,7 @@ class DecathlonDataset:
                     for kind in ("label", "keypoints", "mask") if isinstance(entry, dict) else ():
                         if isinstance(entry.get(kind), str):
                             file = self.root / entry[kind]
-                            if not file.is_file():
+                            if not is_file(file):
                                 came = f"{entry[kind]} without the file {file}"
                                 raise fail(f"{self.root}/dataset.json", came, "an existing file")
                             found[kind, self._image(entry["image"]) or file] = file
@@ -139,7 +140,7 @@ class DecathlonDataset:
         stem, dot, ending = Path(name).name.partition(".")
         first = str(Path(name).with_name(f"{stem}_0000{dot}{ending}"))  # so nnU-Net 1 names its files
         places = self.root / name, self.root / "imagesTr" / Path(name).name, self.root / first
-        return next((path for path in places if path.is_file()), None)
+        return next((path for path in places if is_file(path)), None)
 
     def _subject(self, entry: str) -> Subject:
         """The scan of an entry, with what belongs to it."""
@@ -159,7 +160,7 @@ class DecathlonDataset:
         files = []
         for what, places in guesses.items():
             named = self._named.get((what, image))
-            files.append(named or next((path for path in places if path.is_file()), None))
+            files.append(named or next((path for path in places if is_file(path)), None))
         return Subject(image, *files)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bilevelmorph.errors import InputError, fail
-from bilevelmorph.io.text import delimiter_of, parsing_csv, read_text
+from bilevelmorph.io.claims import check_numpy
+from bilevelmorph.io.text import delimiter_of, is_file, parsing_csv, read_text
 
 CSV_COLUMNS = ("moving", "fixed", "moving_seg", "fixed_seg")
 
@@ -105,9 +107,8 @@ def read_csv(path: str | Path) -> list[Pair]:
         reader = csv.DictReader(stream, delimiter=delimiter_of(text))
         header = [h.strip() for h in reader.fieldnames or []]
         if header[:2] != ["moving", "fixed"] or not set(header) <= set(CSV_COLUMNS):
-            raise fail(
-                f"{path}, line 1", ",".join(header) or "nothing", "moving,fixed[,moving_seg,fixed_seg]"
-            )
+            came = " ".join(",".join(header).split())[:120] or "nothing"
+            raise fail(f"{path}, line 1", came, "moving,fixed[,moving_seg,fixed_seg]")
         reader.fieldnames = header
         pairs = []
         for row in reader:
@@ -139,14 +140,15 @@ def read_labels(path: str | Path) -> list[int]:
         raise fail(str(path), "no such file", "a list of label values")
     try:
         if path.suffix in (".npy", ".npz"):
+            check_numpy(path)
             content = np.load(path, allow_pickle=False)
             values = np.asarray(content if path.suffix == ".npy" else content["labels"])
         else:
             values = np.loadtxt(path)
         values = np.atleast_1d(values).ravel()
-        if not len(values) or (values != np.round(values)).any():
+        if not len(values) or not np.isfinite(values).all() or (values != np.round(values)).any():
             raise ValueError("fractions, or nothing")
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:100]
         raise fail(str(path), f"no list of labels ({reason})", "whole numbers, as npy or text") from error
     return sorted({int(v) for v in values} - {0})
@@ -171,7 +173,7 @@ def annotated(pairs: Sequence[Pair], what: str) -> list[Pair]:
 
 def _names(line: str, folder: Path, prefix: str, suffix: str) -> list[str]:
     """The names in a line, which are separated only where the line is not a name itself."""
-    if any((base / f"{prefix}{line}{suffix}").is_file() for base in (Path(), folder)):
+    if any(is_file(base / f"{prefix}{line}{suffix}") for base in (Path(), folder)):
         return [line]
     line = line.split("#")[0].strip()
     for mark in "\t,":
@@ -190,8 +192,10 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 def _existing(name: str, folder: Path, where: str) -> Path:
     """The file at the given path, or at the path relative to the folder of the list."""
     for candidate in (Path(name), folder / name):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
+    name = name if name.isprintable() else repr(name)
+    name = name if len(name) < 300 else f"{name[:300]}..."
     raise InputError(
         f"{where}: no such file {name}; paths count from the working directory or the list's folder"
     )

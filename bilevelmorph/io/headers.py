@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+
+from bilevelmorph.errors import fail
+from bilevelmorph.io.claims import PACKED, check_claim
 
 # Millimetres in one unit of `xyzt_units`.
 _MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
@@ -33,6 +38,21 @@ def affine_of(image: Any) -> np.ndarray:
     affine = np.array(image.affine, float)
     affine[:3] *= _MILLIMETRES.get(_unit(image.header), 1.0)
     return affine
+
+
+def check_nibabel(image: Any, path: Path) -> None:
+    """Refuse a header that claims more voxels than its file can hold, before memory is taken for them."""
+    proxy = image.dataobj
+    if not nib.is_proxy(proxy) or not hasattr(proxy, "dtype"):
+        return
+    shape = [int(n) for n in proxy.shape]
+    if min(shape, default=1) < 0:
+        raise fail(str(path), f"a header of {'x'.join(map(str, shape))} voxels", "a whole file")
+    claimed = math.prod(shape) * proxy.dtype.itemsize
+    part = image.file_map.get("image")
+    file = Path(part.filename if part is not None and part.filename else path)
+    packed = file.suffix.lower() in (".gz", ".bz2", ".zst", ".mgz")
+    check_claim(path, claimed, file.stat().st_size, PACKED if packed else 1, "voxels")
 
 
 def doubts(header: Any, name: str) -> list[str]:

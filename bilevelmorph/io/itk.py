@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 
 from bilevelmorph.data.geometry import transform_points, voxel_positions
 from bilevelmorph.data.volume import axial
 from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.atomic import atomic_path
+from bilevelmorph.io.claims import check_mat
+from bilevelmorph.io.hdf5 import datasets
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -86,8 +89,13 @@ def load_itk_affine(path: str | Path) -> np.ndarray:
     if not Path(path).is_file():
         raise fail(str(path), "no such file", "an ITK transform")
     try:
+        if Path(path).suffix.lower() in (".h5", ".hdf5", ".hdf"):
+            with h5py.File(path, "r") as file:
+                list(datasets(file, path))
+        if Path(path).suffix.lower() == ".mat":
+            check_mat(Path(path))
         transform = SimpleITK.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError, OSError, KeyError) as error:
         raise fail(str(path), "a file that ITK cannot read", "an ITK transform") from error
     if not transform.IsLinear():
         raise fail(str(path), f"a {transform.GetName()}", "a linear transform")

@@ -25,7 +25,7 @@ def read_json(path: str | Path, expected: str) -> Any:
         raise fail(str(path), "no such file", expected)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise fail(str(path), "broken JSON", expected) from error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import locale
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
+from bilevelmorph.io.claims import PACKED, check_claim, check_dicom, check_meta_header, check_text_header
 from bilevelmorph.io.headers import sheared
 
 if TYPE_CHECKING:
@@ -34,8 +37,30 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     import SimpleITK
 
+    ending = path.suffix.lower()
+    if ending in (".nrrd", ".nhdr"):
+        check_text_header(path)
+    if ending in (".mha", ".mhd"):
+        check_meta_header(path)
     with _locale_kept():
-        return _grey(SimpleITK.ReadImage(str(path)), path)
+        if ending in (".dcm", ".ima", ""):
+            check_dicom(path)
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        voxel = reader.GetNumberOfComponents() * _bytes_of(reader.GetPixelID())
+        apart = ending in (".mhd", ".nhdr")  # the voxels lie in another file
+        stored = 2**62 if apart else path.stat().st_size
+        check_claim(path, math.prod(reader.GetSize()) * voxel, stored, 1 if apart else PACKED, "voxels")
+        return _grey(reader.Execute(), path)
+
+
+def _bytes_of(kind: int) -> int:
+    """Bytes of one component of a pixel type, from its description: 32-bit float, 8-bit unsigned integer."""
+    import SimpleITK
+
+    found = re.search(r"(\d+)[ -]bit", SimpleITK.GetPixelIDValueAsString(kind))
+    return int(found[1]) // 8 if found else 8
 
 
 def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +77,17 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     reader = SimpleITK.ImageSeriesReader()
     loud = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # it would print that there is none
+    for path in folder.iterdir():
+        if path.is_file():
+            check_dicom(path)
     with _locale_kept():
         series = reader.GetGDCMSeriesIDs(str(folder))
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(loud)
         if len(series) != 1:
             came = f"a folder with {len(series)} DICOM series" if series else "a folder without DICOM files"
             raise fail(str(folder), came, "an image file, or a folder with one series")
-        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+        names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+        reader.SetFileNames(names)
         return _grey(reader.Execute(), folder)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from bilevelmorph.errors import InputError, fail
 from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.io.json import read_json, write_json
+from bilevelmorph.io.text import parsing_csv
 
 # Endings of files that name their own convention.
 ENDINGS = (".fcsv", ".mrk.json", ".txt")
@@ -115,7 +116,8 @@ def _read_fcsv(path: Path) -> list[dict[str, str]]:
     sign = _SIGNS[said["CoordinateSystem"].strip()]
     columns = said.get("columns", ",".join(_COLUMNS)).strip().split(",")
     found = csv.DictReader((x for x in lines if x.strip() and not x.startswith("#")), columns)
-    return [_row(row["label"], [row[axis] for axis in "xyz"], sign) for row in found]
+    with parsing_csv(path):
+        return [_row(row["label"], [row[axis] for axis in "xyz"], sign) for row in found]
 
 
 def _read_txt(path: Path) -> list[dict[str, str]]:

@@ -11,6 +11,18 @@ from pathlib import Path
 from bilevelmorph.errors import fail
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for what cannot be a name, such as 10,000 letters.
+
+    >>> is_file(Path("x" * 10_000))
+    False
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_text(path: str | Path, what: str) -> str:
     """The text of a file in UTF-8, with or without a byte order mark, or in latin-1.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import numpy as np
 from bilevelmorph.data.volume import Volume, axial
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
-from bilevelmorph.io.headers import affine_of, place
+from bilevelmorph.io.claims import check_numpy
+from bilevelmorph.io.headers import affine_of, check_nibabel, place
 from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
-# Deflate does not make data smaller than this.
-_PACKED = 1032
 WRITABLE = (".nii", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -146,23 +144,8 @@ def add_reader(reader: str | None) -> None:
 def read_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
     """Read voxels, affine and header of a file with nibabel."""
     image: Any = nib.load(path)
-    _check_claim(image, path)
+    check_nibabel(image, path)
     return np.asanyarray(image.dataobj), affine_of(image), image.header
-
-
-def _check_claim(image: Any, path: Path) -> None:
-    """Refuse a header that claims more voxels than its file can hold, before memory is taken for them."""
-    proxy = image.dataobj
-    if not nib.is_proxy(proxy) or not hasattr(proxy, "dtype"):
-        return
-    claimed = math.prod(proxy.shape) * proxy.dtype.itemsize
-    part = image.file_map.get("image")
-    file = Path(part.filename if part is not None and part.filename else path)
-    packed = file.suffix.lower() in (".gz", ".bz2", ".zst", ".mgz")
-    most = file.stat().st_size * (_PACKED if packed else 1)
-    if claimed > most:
-        came = f"a header of {claimed} bytes of voxels in a file of {file.stat().st_size}"
-        raise fail(str(path), came, "a whole file")
 
 
 def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +156,7 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
         kind: ``"image"`` or ``"labels"``.
         key: Name of another array in the npz.
     """
+    check_numpy(path)
     content = np.load(path, allow_pickle=False)
     if isinstance(content, np.ndarray):
         return content, np.eye(4)
@@ -182,8 +166,11 @@ def read_numpy(path: Path, kind: str = "image", key: str | None = None) -> tuple
             if len(content.files) != 1:
                 raise fail(str(path), f"arrays {', '.join(content.files)}", f"one called {wanted}")
             wanted = content.files[0]
-        affine = content["affine"] if "affine" in content.files else np.eye(4)
-        return content[wanted], affine
+        arrays = [content[wanted], content["affine"] if "affine" in content.files else np.eye(4)]
+        for array in arrays:
+            if not isinstance(array, np.ndarray):
+                raise fail(str(path), f"a member {wanted} that is no array", "arrays")
+        return arrays[0], arrays[1]
 
 
 def holds(path: str | Path, key: str) -> bool:

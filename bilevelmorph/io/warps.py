@@ -12,7 +12,8 @@ from bilevelmorph.data.geometry import sample_field, transform_points
 from bilevelmorph.data.volume import Volume, axial, check_affine
 from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
-from bilevelmorph.io.headers import affine_of, place, sheared
+from bilevelmorph.io.claims import check_numpy
+from bilevelmorph.io.headers import affine_of, check_nibabel, place, sheared
 from bilevelmorph.io.itk import in_space, voxels_to_lps
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
@@ -126,12 +127,16 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise fail(str(path), "no such file", "a warp")
     try:
         if ending == ".npz":
+            check_numpy(path)
             with np.load(path, allow_pickle=False) as content:
                 names = content.files
                 data = content["warp"] if "warp" in names else content["vol"]
                 affine = content["affine"] if "affine" in names else None
+                if not all(isinstance(x, (np.ndarray, type(None))) for x in (data, affine)):
+                    raise ValueError("a member that is no array")
         else:
             image: Any = nib.load(path)
+            check_nibabel(image, path)
             _check_intent(path, image.header)
             data, affine = np.asanyarray(image.dataobj), affine_of(image)
     except InputError:

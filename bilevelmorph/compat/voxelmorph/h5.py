@@ -15,12 +15,11 @@ import numpy as np
 
 from bilevelmorph.compat.voxelmorph.network_2018 import Vxm2018
 from bilevelmorph.errors import InputError, fail
+from bilevelmorph.io.hdf5 import datasets
 from bilevelmorph.networks.vxm_dense import VxmDense
 
 _PARTS = ("_enc_conv_", "_dec_conv_", "_dec_final_conv_", "_flow", "_log_sigma")
 _PLAIN = re.compile(r"conv[123]d(?:_(\d+))?")
-# A damaged header may claim more data than memory holds; compression saves less than a factor of ten.
-_MOST = 10
 # Constructor arguments stored by VoxelMorph 0.2; filters are inferred from the arrays.
 _KEPT = ("int_steps", "int_resolution", "int_downsize", "svf_resolution", "bidir", "fill_value")
 
@@ -58,20 +57,12 @@ def read_h5(path: str | Path) -> H5:
         if not isinstance(file.get("model_weights", getlink=True), (h5py.HardLink, type(None))):
             raise ValueError("model_weights is a link to somewhere else")
         group = file["model_weights"] if "model_weights" in file else file
-        most = _MOST * Path(path).stat().st_size
         found: dict[str, list[tuple[str, np.ndarray]]] = {}
 
-        def visit(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                if item.external or item.is_virtual:
-                    raise ValueError(f"the values of {name} lie in another file")
-                if item.nbytes > most:
-                    raise ValueError(f"{name} of {item.nbytes} bytes in a file of {most // _MOST}")
-                parts = name.split("/")
-                layer = parts[-2] if len(parts) > 1 else name
-                found.setdefault(layer, []).append((parts[-1], np.asarray(item)))
-
-        group.visititems(visit)
+        for name, item in datasets(group, path):
+            parts = name.split("/")
+            layer = parts[-2] if len(parts) > 1 else name
+            found.setdefault(layer, []).append((parts[-1], np.asarray(item)))
         layers = [_text(name) for name in group.attrs.get("layer_names", ())]
         config = _config(file.attrs.get("model_config"))
     order = {"kernel:0": 0, "bias:0": 1, "kernel": 0, "bias": 1}
