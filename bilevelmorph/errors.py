@@ -64,10 +64,19 @@ class InputError(ValueError):
                 return flags[argument] if value is None else f"{flags[argument]} {value}"
             return argument if value is None else f"{argument}={value}"
 
-        return _REFERENCE.sub(name, self._text(flags.get(self.argument, self.argument)))
+        return in_one_line(_REFERENCE.sub(name, self._text(flags.get(self.argument, self.argument))))
 
     def __str__(self) -> str:
         return self.message()
+
+
+def in_one_line(text: str) -> str:
+    r"""Write what a terminal would not print, such as line breaks in names of files, as escapes.
+
+    >>> in_one_line("a file\nof two lines")
+    'a file\\nof two lines'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def argument(name: str, value: Any = None) -> str:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 KINDS = ("image", "labels")
 
 
+# A kilometre; what lies further is no position of a scanner.
+MOST_MM = 1e6
+
+
 def check_affine(affine: np.ndarray, name: str) -> None:
     """Refuse a matrix that is not a valid affine from voxels to world positions.
 
@@ -24,6 +28,10 @@ def check_affine(affine: np.ndarray, name: str) -> None:
         raise fail(f"affine of {name}", f"shape {np.shape(affine)}", "(4, 4)")
     if not np.isfinite(np.asarray(affine, float)).all():
         raise fail(f"affine of {name}", "NaN or infinite entries", "finite ones")
+    if np.abs(np.asarray(affine, float)).max() > MOST_MM:
+        raise fail(f"affine of {name}", f"entries above {MOST_MM:g} mm", "positions in millimetres")
+    if np.abs(np.asarray(affine, float)[3] - [0, 0, 0, 1]).max() > 1e-6:
+        raise fail(f"affine of {name}", f"the last row {np.asarray(affine)[3].tolist()}", "0 0 0 1")
     matrix = np.asarray(affine, float)[:3, :3]
     sizes = np.linalg.norm(matrix, axis=0)
     if not sizes.all() or abs(np.linalg.det(matrix / sizes)) < 1e-6:
@@ -51,6 +59,7 @@ class Volume:
         kind: ``"image"`` (linear interpolation) or ``"labels"`` (nearest neighbour).
         name: Name for messages.
         header: The nibabel header of the file, if any.
+        offset: What was subtracted from all intensities of the file, whose differences float32 would lose.
 
     >>> Volume(np.zeros([4, 5, 6]), np.diag([2.0, 1.0, 1.0, 1.0])).spacing.tolist()
     [2.0, 1.0, 1.0]
@@ -61,6 +70,7 @@ class Volume:
     kind: str = "image"
     name: str = "volume"
     header: SpatialHeader | None = field(default=None, repr=False, compare=False)
+    offset: float = field(default=0.0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)

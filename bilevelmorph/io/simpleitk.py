@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import locale
 import math
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +44,7 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         check_text_header(path)
     if ending in (".mha", ".mhd"):
         check_meta_header(path)
-    with _locale_kept():
+    with _locale_kept(), _silent():
         if ending in (".dcm", ".ima", ""):
             check_dicom(path)
         reader = SimpleITK.ImageFileReader()
@@ -89,6 +91,24 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
         reader.SetFileNames(names)
         return _grey(reader.Execute(), folder)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what libraries of picture formats write to the terminal from it; errors are raised as well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        for number, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, number)
+        for number in (*kept, nowhere):
+            os.close(number)
 
 
 @contextmanager

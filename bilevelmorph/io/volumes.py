@@ -17,6 +17,8 @@ from bilevelmorph.io.headers import affine_of, check_nibabel, place
 from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
+# Above this ratio of size to contrast, float32 keeps fewer than 2,000 grey values.
+_KEPT = 8192
 WRITABLE = (".nii", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -56,8 +58,10 @@ def checked(data: np.ndarray, affine: np.ndarray, kind: str, name: str, header: 
         InputError: The voxels are not valid intensities or labels.
     """
     data = _spatial(data, name)
-    data = _whole_numbers(data, name) if kind == "labels" else _intensities(data, name)
-    return Volume(data, affine, kind, name, header)
+    if kind == "labels":
+        return Volume(_whole_numbers(data, name), affine, kind, name, header)
+    data, offset = _intensities(data, name)
+    return Volume(data, affine, kind, name, header, offset)
 
 
 def _spatial(data: np.ndarray, name: str) -> np.ndarray:
@@ -94,7 +98,7 @@ def load_channels(path: str | Path, time: bool = False) -> list[Volume]:
         data = data[:, :, 0]
     _need_size(data.shape[:-1], path)
     parts = [_intensities(data[..., c], path) for c in range(data.shape[-1])]
-    return [Volume(p, affine, "image", str(path), header) for p in parts]
+    return [Volume(p, affine, "image", str(path), header, offset) for p, offset in parts]
 
 
 def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -116,7 +120,7 @@ def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarra
     header = rest[0] if rest else None
     if data.dtype.fields is not None:
         raise fail(str(path), "colour voxels (RGB)", "one number per voxel", "convert it to grey")
-    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
+    if data.dtype.kind not in "biuf":
         raise fail(str(path), f"{data.dtype} voxels", "real numbers")
     if not np.issubdtype(np.asarray(affine).dtype, np.number):
         raise fail(f"affine of {path}", "no numbers", "a 4 x 4 matrix")
@@ -200,16 +204,29 @@ def _need_size(shape: tuple[int, ...], path: str | Path) -> None:
         raise fail(str(path), f"size {'x'.join(map(str, shape))}", "at least 2 voxels along each axis")
 
 
-def _intensities(data: np.ndarray, path: str | Path) -> np.ndarray:
+def _intensities(data: np.ndarray, path: str | Path) -> tuple[np.ndarray, float]:
+    """Intensities in float32, and what had to be subtracted so that they keep their contrast."""
     if np.abs(np.nan_to_num(data)).max() > np.finfo(np.float32).max:
         raise fail(str(path), "voxels beyond the range of float32", "smaller intensities", "rescale them")
+    data, offset = _without_offset(data)
     data = np.ascontiguousarray(data, np.float32)
     bad = int((~np.isfinite(data)).sum())
     if bad:
         raise fail(str(path), f"{bad} NaN or infinite voxels", "finite intensities", "repair them first")
     if data.min() == data.max():
-        raise fail(str(path), f"a constant image (all {data.min():g})", "an image with contrast")
-    return data
+        raise fail(str(path), f"a constant image (all {data.min() + offset:g})", "an image with contrast")
+    return data, offset
+
+
+def _without_offset(data: np.ndarray) -> tuple[np.ndarray, float]:
+    """Subtract the least intensity where float32 would round away the differences from it."""
+    if data.dtype.itemsize <= 4:
+        return data, 0.0
+    low, high = data.min(), data.max()
+    extent = np.float64(high) - np.float64(low)
+    if not np.isfinite(extent) or max(abs(float(low)), abs(float(high))) < _KEPT * extent:
+        return data, 0.0
+    return data - low, float(low)
 
 
 def _whole_numbers(data: np.ndarray, path: str | Path) -> np.ndarray:

@@ -123,7 +123,7 @@ class Genotype:
                 for part in ("features", "deformation", "inputs")
             ]
             counts = [{int(s): int(n) for s, n in content[part].items()} for part in ("filters", "steps")]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             parts = "features, deformation, inputs, filters and steps by scale"
             raise fail(what, "another form", parts) from error
         return cls(*lists, *counts)

@@ -63,6 +63,10 @@ def assess(
         **jacobian_measures(result.displacement),
     }
     result.warnings += [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]
+    for volume in (moving, fixed):
+        if volume.offset:
+            what = f"{volume.offset:.17g} is subtracted from all voxels"
+            result.warnings.append(f"{volume.name}: {what}, whose differences float32 would lose")
     result.warnings += _doubts(result, similarity, lost, linear)
 
 

@@ -155,3 +155,38 @@ def test_what_compresses_well_is_no_false_claim(tmp_path):
     data[0, 0, 0] = 1
     nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "empty.nii.gz")
     assert load_volume(tmp_path / "empty.nii.gz").data.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({(3, 3): 0.0}, "the last row"),
+        ({(3, 0): 1.0}, "the last row"),
+        ({(0, 0): 1e30}, "entries above 1e+06 mm"),
+        ({(0, 3): 1e7}, "entries above 1e+06 mm"),
+        ({(2, 2): 0.0}, "a singular matrix"),
+    ],
+)
+def test_affines_of_no_scanner(tmp_path, change, message):
+    affine = np.eye(4)
+    for place, value in change.items():
+        affine[place] = value
+    np.savez(tmp_path / "bad.npz", vol=GOOD, affine=affine)
+    assert message in refusal(load_volume, tmp_path / "bad.npz")
+
+
+def test_times_are_no_intensities(tmp_path):
+    np.savez(tmp_path / "bad.npz", vol=np.zeros((4, 4, 4), "m8[s]"), affine=np.eye(4))
+    assert "timedelta64[s] voxels" in refusal(load_volume, tmp_path / "bad.npz")
+
+
+def test_a_limit_that_is_told_and_can_be_raised(tmp_path, monkeypatch):
+    """Zeros that compress well are no false claim, but may still be more than is wanted."""
+    np.savez_compressed(tmp_path / "large.npz", vol=np.zeros((200, 200, 200), np.float32))
+    monkeypatch.setenv("BILEVELMORPH_MAX_GB", "0.01")
+    said = refusal(load_volume, tmp_path / "large.npz")
+    assert "expected at most 0.01 GB; set BILEVELMORPH_MAX_GB to more" in said
+    monkeypatch.setenv("BILEVELMORPH_MAX_GB", "0.05")
+    assert "a constant image" in refusal(load_volume, tmp_path / "large.npz")
+    monkeypatch.setenv("BILEVELMORPH_MAX_GB", "much")
+    assert "BILEVELMORPH_MAX_GB: got 'much'" in refusal(load_volume, tmp_path / "large.npz")

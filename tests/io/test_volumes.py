@@ -213,3 +213,13 @@ def test_label_numbers_of_any_size_come_back(tmp_path, highest, stored):
     written = np.asanyarray(nib.load(tmp_path / "out.nii").dataobj)
     np.testing.assert_array_equal(written, data.astype(np.int64))
     assert written.dtype == (np.int32 if highest < 2**31 else np.int64)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_an_offset_that_float32_would_lose_is_subtracted(tmp_path, rng, dtype):
+    data = (rng.random((5, 6, 7)) * 1000).round().astype(dtype)
+    np.savez(tmp_path / "far.npz", vol=data + dtype(2**40), affine=np.eye(4))
+    volume = load_volume(tmp_path / "far.npz")
+    np.testing.assert_array_equal(volume.data.astype(np.float64) + volume.offset, data + 2.0**40)
+    np.savez(tmp_path / "near.npz", vol=data + dtype(1000), affine=np.eye(4))
+    assert load_volume(tmp_path / "near.npz").offset == 0
