@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -10,15 +10,42 @@ from scipy import ndimage
 from bilevelmorph.data.preprocessing import background, to_canonical
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
+from bilevelmorph.slabs import over_slabs
 
 
-def voxel_positions(shape: Sequence[int]) -> np.ndarray:
-    """The indices of all voxels, ``[*shape, N]`` float32.
+def voxel_positions(shape: Sequence[int], rows: slice = slice(None)) -> np.ndarray:
+    """The indices of all voxels, or of those in a slab, ``[*shape, N]`` float32.
+
+    Args:
+        shape: Sizes of the grid.
+        rows: The slab, a slice of the first axis.
 
     >>> voxel_positions([2, 3])[1, 2].tolist()
     [1.0, 2.0]
     """
-    return np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"), -1)
+    first, *rest = (np.arange(n, dtype=np.float32) for n in shape)
+    return np.stack(np.meshgrid(first[rows], *rest, indexing="ij"), -1)
+
+
+def map_grid(function: Callable[[slice], np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """Compute an array on a grid slab by slab.
+
+    Args:
+        function: Takes the rows of a slab (a slice of the first axis); returns its part ``[rows, ...]``.
+        shape: Sizes of the grid.
+
+    >>> map_grid(lambda rows: voxel_positions([4, 2], rows)[..., 0], [4, 2])[:, 0].tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    parts: list[np.ndarray] = []
+
+    def fill(rows: slice) -> None:
+        parts[0][rows] = function(rows)
+
+    probe = function(slice(0, 1))
+    parts.append(np.empty((shape[0], *probe.shape[1:]), probe.dtype))
+    over_slabs(fill, shape)
+    return parts[0]
 
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -67,6 +94,24 @@ def outside_of(shape: Sequence[int], positions: np.ndarray) -> np.ndarray:
     return np.any((positions < -0.5) | (positions > np.array(shape) - 0.5), axis=-1)
 
 
+def not_covered(size: Sequence[int], mapping: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Which voxels of a grid a linear map takes outside another grid: bool ``[*shape]``.
+
+    Args:
+        size: Sizes of the other grid.
+        mapping: ``[4, 4]`` matrix from voxels to those of the other grid.
+        shape: Sizes of the grid.
+
+    >>> not_covered([3], np.diag([2.0, 1.0, 1.0, 1.0]), [4]).tolist()
+    [False, False, True, True]
+    """
+
+    def part(rows: slice) -> np.ndarray:
+        return outside_of(size, transform_points(mapping, voxel_positions(shape, rows)))
+
+    return map_grid(part, shape)
+
+
 def warp_volume(
     volume: Volume, displacement: np.ndarray, grid: np.ndarray, fill: float | None = None
 ) -> Volume:
@@ -84,21 +129,28 @@ def warp_volume(
     """
     if fill is None:
         fill = 0.0 if volume.kind == "labels" else background(volume.data)
-    data = sample(volume, targets_of(displacement, grid, volume.affine), fill)
-    return Volume(data, grid, volume.kind, volume.name, None)
+    shape, value = displacement.shape[:-1], fill
+
+    def warped(rows: slice) -> np.ndarray:
+        return sample(volume, targets_of(displacement, grid, volume.affine, rows), value)
+
+    return Volume(map_grid(warped, shape), grid, volume.kind, volume.name, None)
 
 
-def targets_of(displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray) -> np.ndarray:
+def targets_of(
+    displacement: np.ndarray, grid: np.ndarray, moving: np.ndarray, rows: slice = slice(None)
+) -> np.ndarray:
     """Positions that a displacement points to, ``[*T, N]`` voxels of the moving grid.
 
     Args:
         displacement: ``[*T, N]`` voxels of the output grid.
         grid, moving: ``[4, 4]`` affines of the output and the moving grid.
+        rows: A slab, to which the result is restricted.
 
     >>> targets_of(np.ones([2, 2, 2]), np.eye(4), np.diag([2.0, 2.0, 1.0, 1.0]))[1, 1].tolist()
     [1.0, 1.0]
     """
-    positions = voxel_positions(displacement.shape[:-1]) + displacement
+    positions = voxel_positions(displacement.shape[:-1], rows) + displacement[rows]
     return transform_points(np.linalg.inv(moving) @ grid, positions)
 
 
@@ -116,7 +168,10 @@ def resample(
     mapping = np.linalg.inv(volume.affine) @ world @ grid
     shift = integer_shift(mapping, volume.ndims)
     if shift is None:
-        data = sample(volume, transform_points(mapping, voxel_positions(shape)), outside)
+        data = map_grid(
+            lambda rows: sample(volume, transform_points(mapping, voxel_positions(shape, rows)), outside),
+            shape,
+        )
     else:
         data = _shifted(volume.data, shift, shape, outside)
         data = data.astype(np.float32) if volume.kind == "image" else data
@@ -231,8 +286,12 @@ def sample_field(field: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.stack(parts, -1)
 
 
-def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Sample a vector field at the voxels of a grid shifted by whole voxels; see `sample_field`.
+def read_field(
+    field: np.ndarray, shift: np.ndarray, shape: Sequence[int], rows: slice = slice(None)
+) -> np.ndarray:
+    """Sample a vector field at the voxels of a grid, or of a slab of it, shifted by whole voxels.
+
+    See `sample_field`.
 
     >>> read_field(np.arange(4.0)[:, None], np.array([2]), [4])[:, 0].tolist()
     [2.0, 3.0, 3.0, 3.0]
@@ -241,7 +300,7 @@ def read_field(field: np.ndarray, shift: np.ndarray, shape: Sequence[int]) -> np
         np.clip(np.arange(n) + s, 0, size - 1)
         for n, s, size in zip(shape, shift, field.shape[:-1], strict=True)
     ]
-    return field[np.ix_(*index)]
+    return field[np.ix_(index[0][rows], *index[1:])]
 
 
 def centre_translation(moving: Volume, fixed: Volume) -> np.ndarray:

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.slabs import over_slabs
 
 PERCENTILES = (0.5, 99.5)
 
@@ -25,11 +26,32 @@ def normalise(data: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> n
     >>> normalise(np.arange(5.0), (0, 100)).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    data = np.asarray(data, np.float64)
-    low, high = np.percentile(data, percentiles)
+    data = np.asarray(data)
+    low, high = _percentiles(data, percentiles)
     if high <= low:
-        low, high = data.min(), data.max()
-    return (np.clip((data - low) / max(high - low, 1e-300), 0, 1)).astype(np.float32)
+        low, high = float(data.min()), float(data.max())
+    extent, out = max(high - low, 1e-300), np.empty(data.shape, np.float32)
+
+    def scale(rows: slice) -> None:
+        out[rows] = np.clip((data[rows].astype(np.float64) - low) / extent, 0, 1)
+
+    over_slabs(scale, data.shape)
+    return out
+
+
+def _percentiles(data: np.ndarray, which: Sequence[float]) -> list[float]:
+    """As `numpy.percentile` of the data in float64, without a copy of them in it."""
+    ranks = [q / 100 * (data.size - 1) for q in which]
+    near = sorted({i for rank in ranks for i in (int(rank), min(int(rank) + 1, data.size - 1))})
+    sorted_there = np.partition(data, near, axis=None)
+    found = []
+    for rank in ranks:
+        below, above = (float(sorted_there[i]) for i in (int(rank), min(int(rank) + 1, data.size - 1)))
+        share = rank - int(rank)
+        found.append(
+            below + (above - below) * share if share < 0.5 else above - (above - below) * (1 - share)
+        )
+    return found
 
 
 def background(data: np.ndarray) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from bilevelmorph.slabs import VOXELS, over_slabs, with_margin
+
 
 def local_correlation(
     a: np.ndarray,
@@ -28,8 +30,25 @@ def local_correlation(
     >>> round(local_correlation(x, 2 * x + 1), 3)
     1.0
     """
+    total = np.zeros(2)
+    for part in over_slabs(lambda rows: _of_slab(a, b, mask, width, known, rows), a.shape, 4 * VOXELS):
+        total += part
+    return float(total[0] / total[1]) if total[1] else 0.0
+
+
+def _of_slab(
+    a: np.ndarray,
+    b: np.ndarray,
+    mask: np.ndarray | None,
+    width: int,
+    known: np.ndarray | None,
+    rows: slice,
+) -> tuple[float, int]:
+    """Sum of the squared correlations of a slab, and their number."""
+    wide, own = with_margin(rows, width // 2, len(a))
     # SciPy sums in double precision whatever the type of the arrays.
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    a, b = np.asarray(a[wide], np.float32), np.asarray(b[wide], np.float32)
+    mask, known = (None if x is None else np.asarray(x, bool)[wide] for x in (mask, known))
     if known is not None and not known.all():
         weight = ndimage.uniform_filter(known.astype(np.float32), width, mode="nearest")
         weight = np.maximum(weight, np.float32(1e-9))
@@ -45,6 +64,6 @@ def local_correlation(
     variance_b = np.maximum(mean(b * b) - mean_b**2, 0)
     cross = mean(a * b) - mean_a * mean_b
     correlation = cross**2 / (variance_a * variance_b + 1e-8)
-    inside = variance_a > 1e-5 if mask is None else np.asarray(mask, bool)
-    inside = inside & known
-    return float(correlation[inside].mean(dtype=np.float64)) if inside.any() else 0.0
+    inside = (variance_a > 1e-5 if mask is None else mask) & known
+    values = correlation[own][inside[own]]
+    return float(values.sum(dtype=np.float64)), values.size

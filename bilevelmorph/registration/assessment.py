@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from bilevelmorph.data.geometry import outside_of, resample, targets_of, transform_points, voxel_positions
+from bilevelmorph.data.geometry import map_grid, not_covered, outside_of, resample, targets_of
 from bilevelmorph.data.preprocessing import background, normalise
 from bilevelmorph.errors import fail
 from bilevelmorph.io.headers import doubts as header_doubts
@@ -42,24 +41,28 @@ def assess(
     moving, fixed = result.moving, result.fixed
     start = align(moving, fixed, "none", result.init)
     before = resample(moving, fixed.shape, fixed.affine, start, background(moving.data)).data
-    places = voxel_positions(fixed.shape)
     to_moving = np.linalg.inv(moving.affine) @ start @ fixed.affine
-    lost = outside_of(moving.shape, targets_of(result.displacement, fixed.affine, moving.affine))
+    whole = result.displacement
+
+    def outside(rows: slice) -> np.ndarray:
+        return outside_of(moving.shape, targets_of(whole, fixed.affine, moving.affine, rows))
+
+    lost = map_grid(outside, fixed.shape)
     target = normalise(fixed.data, percentiles)
 
     def similarity_of(data: np.ndarray, unknown: np.ndarray) -> float:
         return local_correlation(target, normalise(data, percentiles), region, known=~unknown)
 
     compared = before, result.moved.data
-    unknown = outside_of(moving.shape, transform_points(to_moving, places)), lost
-    with ThreadPoolExecutor(2) as both:
-        similarity = list(both.map(similarity_of, compared, unknown))
-    distance = np.linalg.norm(result.displacement * fixed.spacing, axis=-1)
+    unknown = not_covered(moving.shape, to_moving, fixed.shape), lost
+    similarity = [similarity_of(*pair) for pair in zip(compared, unknown, strict=True)]
+    spacing = fixed.spacing.astype(np.float32)
+    distance = map_grid(lambda rows: np.linalg.norm(whole[rows] * spacing, axis=-1), fixed.shape)
     inside = slice(None) if region is None else region
     result.report |= {
         "similarity_before": similarity[0],
         "similarity_after": similarity[1],
-        "mean_displacement_mm": float(distance[inside].mean()),
+        "mean_displacement_mm": float(distance[inside].mean(dtype=np.float64)),
         **jacobian_measures(result.displacement),
     }
     result.warnings += [text for v in (moving, fixed) for text in header_doubts(v.header, v.name)]

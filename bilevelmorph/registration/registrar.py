@@ -11,15 +11,11 @@ import numpy as np
 
 from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.data.geometry import (
-    integer_shift,
+    not_covered,
     onto,
-    outside_of,
-    read_field,
     resample,
     resample_to_spacing,
     sample,
-    sample_field,
-    transform_points,
     voxel_positions,
     warp_volume,
 )
@@ -30,6 +26,8 @@ from bilevelmorph.io.images import ImageLike, as_volume
 from bilevelmorph.models import load_model
 from bilevelmorph.registration.affine import align
 from bilevelmorph.registration.assessment import assess
+from bilevelmorph.registration.memory import available_memory, coarser_by
+from bilevelmorph.registration.native_grid import inverse_to_native, to_native
 from bilevelmorph.registration.prepared_pair import PreparedPair
 from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
@@ -178,7 +176,7 @@ class Registrar:
         watch.lap("preparation")
         step, back, refined = self._deform(pair, mask, moving_mask, inverse, on_iteration)
         watch.lap("deformation")
-        displacement = self._to_native(step, work, fixed, affine)
+        displacement = to_native(step, work, fixed, affine)
         fill = background(moving.data) if self.fill is None else self.fill
         moved = warp_volume(moving, displacement, fixed.affine, fill)
         watch.lap("native grid")
@@ -186,7 +184,7 @@ class Registrar:
         facts = {"fill": fill, "seconds": sum(watch.parts.values())}
         result = Registration(moving, fixed, moved, displacement, affine, facts, init=self.init)
         if inverse:
-            result.inverse = self._inverse(back, work, moving, affine)
+            result.inverse = inverse_to_native(back, work, moving, affine)
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
         watch.lap("inverse, uncertainty")
@@ -199,6 +197,9 @@ class Registrar:
         if refined is not None:
             result.levels = refined.levels
             result.warnings += refined.warnings
+        if work.spacing.min() > 1.05 * (self.spacing or fixed.spacing.max()):
+            size = f"{work.spacing.min():.2f} mm"
+            result.warnings.append(f"computed on voxels of {size}, because finer ones do not fit into memory")
         return result
 
     def prepare(self, moving: Volume, fixed: Volume) -> tuple[PreparedPair, np.ndarray]:
@@ -221,14 +222,15 @@ class Registrar:
     ) -> PreparedPair:
         regions = [None if m is None else m.data > 0 for m in (mask, moving_mask)]
         affine = align(moving, fixed, self.affine, self.init, *regions)
-        work = self._work_grid(fixed)
-        own = resample_to_spacing(moving, self.spacing) if self.spacing else moving
+        spacing = self._spacing(moving, fixed)
+        work = self._work_grid(fixed, spacing)
+        own = resample_to_spacing(moving, spacing) if spacing else moving
         own = own.with_data(normalise(own.data, self.percentiles))
         source = resample(own, work.shape, work.affine, affine).data
         if self.init == "centre":  # crops, whose surroundings were padded with zeros in training as well
             return PreparedPair(work, source, affine)
         to_moving = np.linalg.inv(moving.affine) @ affine @ work.affine
-        lost = outside_of(moving.shape, transform_points(to_moving, voxel_positions(work.shape)))
+        lost = not_covered(moving.shape, to_moving, work.shape)
         body = work.data > 0.05
         if not body.any() or lost[body].mean() <= PARTLY:
             return PreparedPair(work, source, affine)
@@ -285,11 +287,18 @@ class Registrar:
             if mask is not None and not (mask.data > 0).any():
                 raise fail(mask.name, "an empty mask", "at least one voxel above 0")
 
-    def _work_grid(self, fixed: Volume) -> Volume:
+    def _spacing(self, moving: Volume, fixed: Volume) -> float | None:
+        """The voxel size for the network: its own, that of the images (None), or what memory allows."""
+        own = self.spacing or float(np.prod(fixed.spacing) ** (1 / fixed.ndims))
+        shape = [max(2, round(n * s / own)) for n, s in zip(fixed.shape, fixed.spacing, strict=True)]
+        factor = coarser_by(shape, moving.data.size + fixed.data.size, available_memory())
+        return self.spacing if factor == 1 else factor * own
+
+    def _work_grid(self, fixed: Volume, spacing: float | None) -> Volume:
         """The fixed image prepared for the network: canonical axes, normalised, at least its usual size."""
         work = to_canonical(fixed)
-        if self.spacing:
-            work = resample_to_spacing(work, self.spacing)
+        if spacing:
+            work = resample_to_spacing(work, spacing)
         work = work.with_data(normalise(work.data, self.percentiles))
         if self.shape is None:
             return work
@@ -308,34 +317,6 @@ class Registrar:
         spread = np.linalg.norm(parts * np.array(work.spacing), axis=-1).astype(np.float32)
         there = resample(work.with_data(spread), fixed.shape, fixed.affine, np.eye(4))
         return Volume(there.data, fixed.affine, "image", fixed.name, fixed.header)
-
-    @staticmethod
-    def _to_native(step: np.ndarray | None, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
-        """The whole map, including the affine part, as a displacement in voxels of the fixed grid."""
-        here = voxel_positions(fixed.shape)
-        there = here
-        if step is not None:
-            to_work = np.linalg.inv(work.affine) @ fixed.affine
-            shift = integer_shift(to_work, fixed.ndims)
-            if shift is None:
-                at = transform_points(to_work, here)
-                at = at + sample_field(step, at)
-                there = transform_points(np.linalg.inv(to_work), at)
-            else:
-                there = here + read_field(step, shift, fixed.shape)
-        world = np.linalg.inv(fixed.affine) @ affine @ fixed.affine
-        return (transform_points(world, there) - here).astype(np.float32)
-
-    @staticmethod
-    def _inverse(back: np.ndarray | None, work: Volume, moving: Volume, affine: np.ndarray) -> np.ndarray:
-        """The inverse map, from the moving grid to the fixed world, in voxels of the moving grid."""
-        here = voxel_positions(moving.shape)
-        to_work = np.linalg.inv(affine @ work.affine) @ moving.affine
-        at = transform_points(to_work, here)
-        if back is not None:
-            at = at + sample_field(back, at)
-        there = transform_points(np.linalg.inv(moving.affine) @ work.affine, at)
-        return (there - here).astype(np.float32)
 
 
 def register(
