@@ -96,7 +96,7 @@ def check_text_header(path: Path) -> None:
         for line in iter(lambda: stream.readline(1 << 20), b""):
             if not line.strip():
                 return
-            if len(line) > _NRRD_LINE and b":=" not in line and not line.startswith(b"#"):
+            if len(line) > _NRRD_LINE and (b":=" not in line or line.startswith(b"#")):
                 came = f"a header with a line of {len(line)} bytes"
                 raise fail(str(path), came, f"lines of at most {_NRRD_LINE}")
 
@@ -132,6 +132,8 @@ def check_dicom(path: Path) -> None:
     content = path.read_bytes()
     if content[128:132] != b"DICM":
         return
+    if content[132:134] != b"\x02\0":
+        raise fail(str(path), "no file meta information", "a file that follows the standard")
     for tag, form, at, length in _elements(content):
         if form not in _SHORT_FORMS and form not in _LONG_FORMS:
             came = f"an element ({tag[0]:04x},{tag[1]:04x}) of an unknown kind"
