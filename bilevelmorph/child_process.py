@@ -37,6 +37,12 @@ class ChildProcess:
             self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        assert self._process.pid is not None  # it was started
+        return self._process.pid
+
     def send(self, request: Any) -> None:
         """Send a request; its answer must be received before the next one is sent.
 
@@ -64,7 +70,7 @@ class ChildProcess:
         return answer
 
     def close(self) -> None:
-        """End the child, whatever it is doing."""
+        """End the child, whatever it is doing; what it was writing stays, see `remove_abandoned`."""
         self.pipe.close()
         self._process.kill()  # killed, because TensorFlow is slow to exit
         self._process.join()

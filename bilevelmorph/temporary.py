@@ -91,6 +91,13 @@ def remove_abandoned(folder: Path) -> None:
                     path.unlink()
 
 
+def remove_abandoned_below(folder: Path) -> None:
+    """As `remove_abandoned`, in a folder and all below it, after processes were killed that wrote there."""
+    for path in list(folder.rglob("*")):
+        if path.name.startswith(KINDS) and path.is_file() and _is_abandoned(path):
+            path.unlink(missing_ok=True)
+
+
 def _is_abandoned(path: Path) -> bool:
     for kind in KINDS:
         found = re.fullmatch(rf"{re.escape(kind)}-(\w+)-(\d+)-.*", path.name, re.DOTALL)

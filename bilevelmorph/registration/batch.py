@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from bilevelmorph.registration.batch_worker import job_runner
 from bilevelmorph.registration.dask_workers import DaskWorkers
 from bilevelmorph.registration.worker_pool import WorkerPool
 from bilevelmorph.report.cohort_page import write_cohort_page
+from bilevelmorph.temporary import remove_abandoned_below
 
 # Settings of version 0.1 with their current names.
 RENAMED = {"start": "init", "samples": "mc_samples"}
@@ -96,11 +97,17 @@ def register_batch(
             (folder / "pairs").mkdir(parents=True, exist_ok=True)
             write_json(folder / "settings.json", _kept(settings))
             bar = tqdm(total=len(jobs), initial=done, desc="pairs", disable=quiet or None)
-            for job, answer, error in pool.answers(open_jobs):
-                bar.update(1)
-                if error or answer:
-                    errors[job["name"]] = error or answer
-            bar.close()
+            try:
+                with closing(pool.answers(open_jobs)) as answers:
+                    for job, answer, error in answers:
+                        bar.update(1)
+                        if error or answer:
+                            errors[job["name"]] = error or answer
+            except BaseException:  # the workers were killed, whatever they were writing
+                remove_abandoned_below(folder)
+                raise
+            finally:
+                bar.close()
     table = [_row(job, errors) for job in jobs]
     write_csv(folder / "results.csv", table)
     rows, failed = ([r for r in table if bool(r["error"]) is bad] for bad in (False, True))

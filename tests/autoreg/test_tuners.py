@@ -172,13 +172,14 @@ def test_gradients_are_for_one_process(scans, tmp_path, monkeypatch):
 def test_memory_does_not_grow_over_trials(scans, tmp_path, monkeypatch):
     """Every trial has a graph of its own; what TensorFlow keeps of them goes with their process."""
     monkeypatch.setattr("bilevelmorph.autoreg.trial_worker.RECYCLED_AFTER", 1)
-    children, kept = [], TrialWorker._renew
+    children, kept = [], TrialWorker._renewed
 
     def renewed(self):
-        kept(self)
-        children.append(self._child.pid)
+        child = kept(self)
+        children.append(child.pid)
+        return child
 
-    monkeypatch.setattr(TrialWorker, "_renew", renewed)
+    monkeypatch.setattr(TrialWorker, "_renewed", renewed)
     options = {**SMALL, "searcher": "tuner-random", "data": str(scans), "out": str(tmp_path)}
     search(SearchConfig.of(**options, trials=1), quiet=True)
     before = rss()
@@ -198,8 +199,8 @@ def rss():
 
 def test_a_trial_whose_process_dies_is_a_failed_trial(scans, tmp_path):
     train = TrialWorker(SearchConfig.of(data=str(scans), out=str(tmp_path), **SMALL), labelled=True)
-    train._renew()
-    train._child.kill()
+    train._renewed()
+    os.kill(train._child.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="died"):
         train(Genotype.uniform("conv1", (2,), 1, 4), {"similarity": 1.0, "regularity": 1.0})
     train.close()
