@@ -25,6 +25,7 @@ COMMANDS = {
     "tune": "tune instance optimisation to your scans, within a time budget",
     "fetch": "download a public data set",
     "evaluate": "score a model on pairs with label maps",
+    "benchmark": "compare methods, ours and those of others, on the same pairs",
     "export": "export a model for other runtimes",
     "models": "list the bundled models, or show a model's card",
     "demo": "register a synthetic pair made from real anatomy",

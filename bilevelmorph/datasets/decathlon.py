@@ -75,6 +75,20 @@ class DecathlonDataset:
                     values.update(map(int, value if isinstance(value, list) else [value]))
             return sorted(values - {0})
 
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Names of the foreground labels, by their values.
+
+        >>> DecathlonDataset(Path("scans"), {"labels": {"0": "background", "1": "head"}}).label_names
+        {1: 'head'}
+        """
+        found = {}
+        for key, value in self.content.get("labels", {}).items():
+            name, number = (value, key) if str(key).lstrip("-").isdigit() else (key, value)
+            if isinstance(number, (int, str)) and str(number).lstrip("-").isdigit() and int(number):
+                found[int(number)] = str(name)
+        return found
+
     def subjects(self, split: str) -> list[Subject]:
         """The scans of a split: ``"train"``, ``"val"`` or ``"test"``."""
         key = SPLITS[one_of("split", split, SPLITS)]

@@ -68,6 +68,8 @@ class Registrar:
         fill: Value of the moved image where the moving one does not reach; by default that of the
             background, see `bilevelmorph.data.preprocessing.background`.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
+        report: Measure similarity and folding, and look for reasons for doubt. Without it, a pipeline
+            is spared the time, and results have neither these numbers nor warnings.
 
     >>> from bilevelmorph.networks import IdentityNetwork
     >>> place = np.eye(4)
@@ -92,12 +94,13 @@ class Registrar:
         mc_samples: int = 0,
         fill: float | None = None,
         xla: str = "auto",
+        report: bool = True,
     ) -> None:
         self.network: Any = None
         if deformable:
             self.network = load_model(model) if isinstance(model, str) else model
         options = self.network.preprocessing if self.network is not None else {}
-        self.affine, self.fill = affine, fill
+        self.affine, self.fill, self.report = affine, fill, report
         self.init, self.xla = init or options.get("grid", "header"), xla
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape, self.spacing = options.get("shape"), options.get("spacing")
@@ -188,11 +191,12 @@ class Registrar:
         if self.uncertainty is not None:
             result.uncertainty = self._spread(self.uncertainty, source, work, fixed)
         watch.lap("inverse, uncertainty")
-        if moving_mask is not None:
-            reached = warp_volume(moving_mask, displacement, fixed.affine).data > 0
-            region = reached if region is None else region & reached
-        assess(result, self.percentiles, region, self.affine)
-        watch.lap("report")
+        if self.report:
+            if moving_mask is not None:
+                reached = warp_volume(moving_mask, displacement, fixed.affine).data > 0
+                region = reached if region is None else region & reached
+            assess(result, self.percentiles, region, self.affine)
+            watch.lap("report")
         result.seconds = watch.parts
         if refined is not None:
             result.levels = refined.levels

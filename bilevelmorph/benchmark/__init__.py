@@ -1,0 +1,1 @@
+"""Comparison of registration methods, ours and those of others, on the same pairs."""
