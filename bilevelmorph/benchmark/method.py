@@ -86,7 +86,7 @@ def bundled() -> list[str]:
     """Names of the methods of others that have an adapter.
 
     >>> bundled()
-    ['ants', 'convexadam', 'elastix', 'greedy', 'identity', 'niftyreg']
+    ['ants', 'convexadam', 'elastix', 'greedy', 'identity', 'niftyreg', 'voxelmorph']
     """
     return sorted(p.stem for p in ADAPTERS.glob("*.py") if p != OURS and not p.stem.startswith("_"))
 

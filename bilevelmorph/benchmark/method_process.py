@@ -53,7 +53,8 @@ class MethodProcess:
         """Register a pair.
 
         Args:
-            case: ``fixed``, ``moving``, ``affine``, ``setting`` and ``out``, see the adapters.
+            case: ``fixed``, ``moving``, ``affine``, ``setting``, ``out`` and, for methods that are trained,
+                ``model``; see the adapters.
 
         Returns:
             ``seconds``, ``memory_mb`` and ``versions``.
@@ -61,16 +62,30 @@ class MethodProcess:
         Raises:
             RuntimeError: The registration failed; the message is one line.
         """
+        return self._answer(case, self.limit)
+
+    def train(self, **job: Any) -> None:
+        """Train the method; it is given up after three times the time that it should take.
+
+        Args:
+            job: ``images``, ``weight``, ``seconds``, ``setting``, ``seed`` and ``out``, see the adapters.
+
+        Raises:
+            RuntimeError: The training failed; the message is one line.
+        """
+        self._answer({**job, "train": True}, 3 * job["seconds"] + self.limit)
+
+    def _answer(self, request: dict[str, Any], limit: float) -> dict[str, Any]:
         process = self._process or self._start()
         assert process.stdin is not None  # it was asked for
         with suppress(OSError):  # it has ended; said below
-            process.stdin.write(json.dumps({**case, "threads": self.threads}) + "\n")
+            process.stdin.write(json.dumps({**request, "threads": self.threads}) + "\n")
             process.stdin.flush()
         try:
-            line = self._answers.get(timeout=self.limit)
+            line = self._answers.get(timeout=limit)
         except queue.Empty:
             self.close()
-            raise RuntimeError(f"gave no result within {self.limit:.0f} s") from None
+            raise RuntimeError(f"gave no result within {limit:.0f} s") from None
         if not line:
             raise RuntimeError(self._end())
         answer: dict[str, Any] = json.loads(line)

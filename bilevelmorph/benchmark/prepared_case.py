@@ -53,9 +53,8 @@ class PreparedCase:
         ]
         marked = pair.moving.points is not None and pair.fixed.points is not None
         points = landmark_pair(pair.moving, pair.fixed, (moving, fixed)) if marked and not shape else None
-        moving, fixed = (volume.with_data(normalise(volume.data)) for volume in (moving, fixed))
+        moving, fixed = (_prepared(volume, shape) for volume in (moving, fixed))
         if shape:
-            moving, fixed = (_centred(volume, shape) for volume in (moving, fixed))
             segs = [seg and _centred(seg, shape) for seg in segs]
         if start == "affine":
             matrix = align(moving, fixed, "affine", "header")
@@ -87,6 +86,16 @@ class PreparedCase:
         save_volume(files["fixed"], self.fixed)
         save_volume(files["moving"], self.moving)
         return {**files, "affine": self.needs_affine}
+
+
+def prepared_image(scan: Subject, shape: Sequence[int] = ()) -> Volume:
+    """The image of a scan as methods get it, see `PreparedCase.of`."""
+    return _prepared(load_volume(scan.image), shape)
+
+
+def _prepared(volume: Volume, shape: Sequence[int]) -> Volume:
+    volume = volume.with_data(normalise(volume.data))
+    return _centred(volume, shape) if shape else volume
 
 
 def _labels(scan: Subject, image: Volume) -> Volume | None:

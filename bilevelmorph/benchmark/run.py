@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from bilevelmorph.benchmark.look import save_look
@@ -15,6 +16,7 @@ from bilevelmorph.benchmark.method import Method
 from bilevelmorph.benchmark.method_process import MethodProcess
 from bilevelmorph.benchmark.prepared_case import PreparedCase
 from bilevelmorph.benchmark.scores import inconsistency, read_displacement, scores_of
+from bilevelmorph.benchmark.training import TrainingPlan, is_trained, train_method
 from bilevelmorph.datasets.pairs import Pair
 from bilevelmorph.errors import fail
 from bilevelmorph.io.csv import read_rows, write_csv
@@ -41,6 +43,7 @@ class BenchmarkPlan:
         limit: Seconds after which a registration is given up.
         both_directions: Also register each pair the other way round.
         environments: Folder of the methods' environments.
+        training: What methods are trained on that have to be; without it, their rows fail.
     """
 
     pairs: Sequence[Pair]
@@ -53,6 +56,7 @@ class BenchmarkPlan:
     limit: float = 3600.0
     both_directions: bool = False
     environments: Path | None = None
+    training: TrainingPlan | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -131,22 +135,42 @@ def _scored(
             raise RuntimeError(NOT_INSTALLED)
         processes[method.name] = MethodProcess(python, method.adapter, plan.threads, plan.limit)
     process = processes[method.name]
-    with temporary_folder() as folder:
-        out = str(folder / "displacement")
-        answer = process.register(**case.write(folder), setting=method.setting, out=out)
-        displacement = read_displacement(out, case.fixed)
+    told = {"setting": method.setting}
+    if is_trained(method):
+        told["model"] = _trained(plan, method, process)
+    displacement, answer = _registered(process, case, told)
     scores: dict[str, Any] = scores_of(case, displacement, plan.labels)
     if plan.both_directions:
-        other = case.swapped()
-        with temporary_folder() as folder:
-            out = str(folder / "displacement")
-            process.register(**other.write(folder), setting=method.setting, out=out)
-            back = read_displacement(out, other.fixed)
+        back, _ = _registered(process, case.swapped(), told)
         scores["inconsistency_mm"] = inconsistency(case, displacement, back)
     reference = method.name == plan.methods[0].name
     save_look(look_path(plan.out, method.name, number), case, displacement, reference)
     versions = " ".join(f"{name} {version}" for name, version in answer["versions"].items())
     return {**scores, "seconds": answer["seconds"], "memory_mb": answer["memory_mb"], "versions": versions}
+
+
+def _registered(
+    process: MethodProcess, case: PreparedCase, told: dict[str, str]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The displacement of a pair, and what the process says of it."""
+    with temporary_folder() as folder:
+        out = str(folder / "displacement")
+        answer = process.register(**case.write(folder), **told, out=out)
+        return read_displacement(out, case.fixed), answer
+
+
+def _trained(plan: BenchmarkPlan, method: Method, process: MethodProcess) -> str:
+    """The model of a method that has to be trained, chosen on validation pairs."""
+    if plan.training is None:
+        raise RuntimeError("not trained: there are no training scans, or no time for it")
+
+    def score(pair: Pair, model: str) -> float:
+        case = PreparedCase.of(pair, plan.shape, plan.start)
+        displacement, _ = _registered(process, case, {"setting": method.setting, "model": model})
+        found = scores_of(case, displacement, plan.labels)
+        return found["dice"] if "dice" in found else -found["tre_mm"]
+
+    return train_method(plan.training, method, process, plan.out / "training", plan.shape, score)
 
 
 def look_path(out: Path, method: str, number: int) -> Path:

@@ -20,7 +20,7 @@ from typing import Any
 
 
 def main(path: str) -> None:
-    """Answer requests until the input ends."""
+    """Answer requests until the input ends: to register a pair or, with the key ``train``, to train."""
     # What the method prints, in C as well, must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -30,8 +30,13 @@ def main(path: str) -> None:
     for line in sys.stdin:
         try:
             adapter = adapter or _loaded(path)
-            answer = _register(adapter, SimpleNamespace(**json.loads(line)), warm)
-            warm = True
+            request = json.loads(line)
+            if request.pop("train", False):
+                adapter.train(SimpleNamespace(**request))
+                answer = {}
+            else:
+                answer = _register(adapter, SimpleNamespace(**request), warm)
+                warm = True
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
         print(json.dumps(answer), file=answers, flush=True)

@@ -16,9 +16,12 @@ from bilevelmorph.errors import argument, fail, positive
 
 if TYPE_CHECKING:
     from bilevelmorph.benchmark.method import Method
+    from bilevelmorph.benchmark.training import TrainingPlan
     from bilevelmorph.datasets.pairs import Pair
 
 Size = Annotated[tuple[int, ...], arg(metavar="INT ...")]
+# Validation pairs on which the weight of a method is chosen.
+CHOICE_PAIRS = 10
 Methods = Annotated[tuple[str, ...], arg(metavar="METHOD ...")]
 
 
@@ -49,6 +52,9 @@ class Options:
     """Crop or pad all images to this size, centre on centre, where headers say nothing about places."""
     start: Literal["files", "affine"] = "files"
     """Whether all methods start from the files, with an affine step of their own, or from our affine step."""
+    train_budget: str | None = None
+    """How long to train methods that learn, such as voxelmorph, with each of their weights: 40m, 1.5h; the
+    training scans of --data are taken, and the weight is chosen on its validation pairs."""
     both_directions: bool = False
     """Also register each pair the other way round, for the inconsistency of both."""
     threads: int = 0
@@ -97,6 +103,7 @@ def run(options: Options) -> int:
         options.time_limit,
         options.both_directions,
         Path(options.environments) if options.environments else None,
+        _training(options),
     )
     rows = run_benchmark(plan, options.quiet)
     command = f"bilevelmorph benchmark {shlex.join(sys.argv[2:] if len(sys.argv) > 2 else [])}".strip()
@@ -115,6 +122,23 @@ def _install(options: Options) -> None:
     for method in methods:
         folder = make_environment(method, Path(options.environments))
         print(f"{method.adapter.stem}: {folder}")
+
+
+def _training(options: Options) -> TrainingPlan | None:
+    """What methods are trained on that have to be."""
+    from bilevelmorph.benchmark.training import TrainingPlan
+    from bilevelmorph.config.budget_config import seconds_of
+    from bilevelmorph.datasets.decathlon import DecathlonDataset
+
+    if options.train_budget is None:
+        return None
+    if not options.data:
+        raise fail("train_budget", options.train_budget, f"{argument('data')}, with training scans")
+    folder = DecathlonDataset.open(options.data)
+    scans, pairs = folder.subjects("train"), folder.pairs("val")[:CHOICE_PAIRS]
+    if len(scans) < 2:
+        raise fail("train_budget", f"{len(scans)} training scans", "at least 2")
+    return TrainingPlan(scans, pairs, seconds_of(options.train_budget, "train_budget"))
 
 
 def _pairs(options: Options) -> tuple[list[Pair], list[int] | None, dict[int, str], str]:

@@ -15,8 +15,12 @@ SEARCHERS: tuple[str, ...] = get_args(Searcher)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def seconds_of(budget: str) -> float:
+def seconds_of(budget: str, argument: str = "budget") -> float:
     """The seconds of a text such as 45m, 2h or 1.5d.
+
+    Args:
+        budget: The text.
+        argument: Name of the argument for error messages.
 
     Raises:
         InputError: The text is not a time.
@@ -26,8 +30,8 @@ def seconds_of(budget: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", budget.strip().lower())
     if not found:
-        raise fail("budget", repr(budget), "a time such as 45m, 2h or 1.5d")
-    return float(positive("budget", float(found[1]))) * _UNITS[found[2] or "s"]
+        raise fail(argument, repr(budget), "a time such as 45m, 2h or 1.5d")
+    return float(positive(argument, float(found[1]))) * _UNITS[found[2] or "s"]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ def test_bundled_adapters_are_complete(name):
     assert facts["PACKAGES"]
     assert facts["MODULES"]
     assert facts["doc"]
-    assert next(iter(facts["SETTINGS"])) == "default"
-    assert Method.of(name).setting == "default"
+    assert Method.of(name).setting == next(iter(facts["SETTINGS"]))
     text = (ADAPTERS / f"{name}.py").read_text(encoding="utf-8")
     assert all(f"\ndef {function}(" in text for function in ("prepare", "register", "save"))
 

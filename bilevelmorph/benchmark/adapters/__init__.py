@@ -19,5 +19,11 @@ and the functions
   moving one, to ``path + ".npy"``, voxels of the fixed grid ``[*S, N]``, or to ``path + ".nii.gz"``, as ITK
   writes it.
 
+A method that learns also has the constant ``WEIGHTS``, those that it is trained with, and the function
+
+- ``train(job)``: trains for ``job.seconds`` on ``job.images``, npy files ``[*S]`` of one size, with
+  ``job.weight`` and ``job.seed``, and writes a model to `job.out` with an ending of its choice, which `case`
+  then has as ``model``.
+
 The labels are then warped by the benchmark, in the same way for all methods.
 """
