@@ -22,6 +22,7 @@ TENSORFLOW = [
     "keras-tuner>=1.4,<1.5",
 ]
 DEMO = ["nilearn>=0.11"]
+BENCHMARK = ["nilearn>=0.14"]  # brings NiiVue, for the view in three dimensions
 BATCH = ["dask>=2024.8", "distributed>=2024.8"]
 ONNX = ["tf2onnx>=1.17"]
 SERVING = ["tensorflow-serving-api>=2.19"]
@@ -73,6 +74,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "batch": BATCH,
+        "benchmark": BENCHMARK,
         "cohort": BATCH,  # its name until version 0.3
         "onnx": ONNX,
         "serving": SERVING,
@@ -80,6 +82,7 @@ setup(
         "test": [
             *DEMO,
             *BATCH,
+            *BENCHMARK,
             *ONNX,
             *SERVING,
             *DOCS,

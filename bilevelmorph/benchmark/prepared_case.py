@@ -27,6 +27,10 @@ class PreparedCase:
             that takes it to where the moving image is.
         points: World positions of landmarks in the moving and the fixed image, ``[P, N]`` mm, or None.
         needs_affine: Whether the methods still have to align the pair affinely.
+
+    >>> image = Volume(np.eye(8), np.eye(4))
+    >>> PreparedCase(image, image, None, None, None, True).swapped().needs_affine
+    True
     """
 
     moving: Volume

@@ -44,6 +44,9 @@ class BenchmarkPlan:
         both_directions: Also register each pair the other way round.
         environments: Folder of the methods' environments.
         training: What methods are trained on that have to be; without it, their rows fail.
+
+    >>> BenchmarkPlan([], [Method.of("greedy")], None, Path("compared"), threads=2).settings["threads"]
+    2
     """
 
     pairs: Sequence[Pair]

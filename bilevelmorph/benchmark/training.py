@@ -26,6 +26,9 @@ class TrainingPlan:
         pairs: Validation pairs, on which a weight is chosen.
         seconds: Seconds of training with each weight.
         seed: Random seed.
+
+    >>> TrainingPlan([], [], 2400.0).seed
+    0
     """
 
     scans: Sequence[Subject]

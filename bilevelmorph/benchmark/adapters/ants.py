@@ -17,12 +17,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def prepare(case: Any) -> Any:
+    """Read the images."""
     import ants
 
     return case, ants.image_read(case.fixed), ants.image_read(case.moving)
 
 
 def register(prepared: Any) -> Any:
+    """Register."""
     import ants
 
     case, fixed, moving = prepared
@@ -32,6 +34,7 @@ def register(prepared: Any) -> Any:
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the composed displacement, and remove ANTs' files."""
     import os
     import shutil
 

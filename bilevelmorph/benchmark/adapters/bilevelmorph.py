@@ -13,6 +13,7 @@ _registrars: dict[str, Any] = {}
 
 
 def prepare(case: Any) -> Any:
+    """Load the model, once, and read the images."""
     from bilevelmorph.devices import choose_gpu, use_threads
     from bilevelmorph.io.volumes import load_volume
     from bilevelmorph.registration.registrar import Registrar
@@ -35,11 +36,13 @@ def prepare(case: Any) -> Any:
 
 
 def register(prepared: Any) -> Any:
+    """Register, without a report."""
     registrar, moving, fixed = prepared
     return registrar(moving, fixed)
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the displacement."""
     import numpy
 
     numpy.save(f"{path}.npy", result.displacement)

@@ -14,6 +14,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {"default": {}, "slow": {"selected_niter":
 
 
 def prepare(case: Any) -> Any:
+    """Read the images."""
     import nibabel
     import numpy
     import torch
@@ -26,6 +27,7 @@ def prepare(case: Any) -> Any:
 
 
 def register(prepared: Any) -> Any:
+    """Register."""
     import torch
     from convexAdam.convex_adam_MIND import convex_adam_pt
 
@@ -34,6 +36,7 @@ def register(prepared: Any) -> Any:
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the displacement."""
     import numpy
 
     numpy.save(f"{path}.npy", numpy.asarray(result, "float32"))

@@ -14,6 +14,7 @@ _GRID_AND_ITERATIONS = {"default": ("8", "500"), "slow": ("6", "2000")}
 
 
 def prepare(case: Any) -> Any:
+    """Read the images and the maps of parameters."""
     import itk
 
     # Not as the option `number_of_threads`, with which version 0.25.4 ends in a segmentation fault.
@@ -32,6 +33,7 @@ def prepare(case: Any) -> Any:
 
 
 def register(prepared: Any) -> Any:
+    """Register."""
     import itk
 
     _, parameters, fixed, moving = prepared
@@ -40,6 +42,7 @@ def register(prepared: Any) -> Any:
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the displacement of all steps."""
     import itk
 
     itk.imwrite(itk.transformix_deformation_field(prepared[3], result), f"{path}.nii.gz")

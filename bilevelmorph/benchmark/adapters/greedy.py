@@ -14,6 +14,7 @@ _DEFORMABLE = {"default": "-n 100x50x20", "slow": "-n 200x100x100 -s 1.5vox 0.5v
 
 
 def prepare(case: Any) -> Any:
+    """Read the images."""
     import SimpleITK
     from picsl_greedy import Greedy3D
 
@@ -22,6 +23,7 @@ def prepare(case: Any) -> Any:
 
 
 def register(prepared: Any) -> Any:
+    """Register."""
     tool, images, case = prepared
     usual = f"-m NCC 2x2x2 -threads {case.threads} -V 0"
     start = ""
@@ -33,6 +35,7 @@ def register(prepared: Any) -> Any:
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the composed displacement."""
     import SimpleITK
 
     tool, _, case = prepared

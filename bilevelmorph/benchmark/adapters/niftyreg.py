@@ -15,12 +15,14 @@ _OPTIONS: dict[str, list[str]] = {"default": [], "slow": ["-sx", "-3", "-maxit",
 
 
 def prepare(case: Any) -> Any:
+    """Make a folder for its files."""
     import tempfile
 
     return case, tempfile.TemporaryDirectory()
 
 
 def register(prepared: Any) -> Any:
+    """Run its programs."""
     import os
 
     case, folder = prepared
@@ -36,6 +38,7 @@ def register(prepared: Any) -> Any:
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the displacement of the spline, which includes the affine step."""
     import nibabel
     import numpy
 

@@ -45,6 +45,7 @@ def train(job: Any) -> None:
 
 
 def prepare(case: Any) -> Any:
+    """Load the model, once, and read the images."""
     import nibabel
     import numpy
 
@@ -59,11 +60,13 @@ def prepare(case: Any) -> Any:
 
 
 def register(prepared: Any) -> Any:
+    """One pass."""
     model, images = prepared
     return model.register(*images)
 
 
 def save(prepared: Any, result: Any, path: str) -> None:
+    """Write the displacement."""
     import numpy
 
     numpy.save(f"{path}.npy", numpy.asarray(result[0], "float32"))
