@@ -164,6 +164,8 @@ METHODS = Registry(
         "neumann": f"{_BILEVEL}.neumann:Neumann",
         "conjugate-gradient": f"{_BILEVEL}.conjugate_gradient:ConjugateGradient",
         "gradient-alignment": f"{_BILEVEL}.gradient_alignment:GradientAlignment",
+        "f2sa": f"{_BILEVEL}.f2sa:F2SA",
+        "bome": f"{_BILEVEL}.bome:BOME",
     },
     {"one-step-differences": "finite-difference", "aligned": "gradient-alignment"},
 )

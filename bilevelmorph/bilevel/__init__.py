@@ -1,8 +1,10 @@
 """Bilevel optimisation of any losses that TensorFlow can differentiate, independent of images."""
 
 from bilevelmorph.bilevel.adam import Adam
+from bilevelmorph.bilevel.bome import BOME
 from bilevelmorph.bilevel.chain import Chain, Stage
 from bilevelmorph.bilevel.conjugate_gradient import ConjugateGradient
+from bilevelmorph.bilevel.f2sa import F2SA
 from bilevelmorph.bilevel.finite_difference_unroll import FiniteDifferenceUnroll
 from bilevelmorph.bilevel.first_order import FirstOrder
 from bilevelmorph.bilevel.forward_mode import ForwardMode
@@ -17,6 +19,8 @@ from bilevelmorph.bilevel.problem import BilevelProblem
 from bilevelmorph.bilevel.truncated_unroll import TruncatedUnroll
 
 __all__ = [
+    "BOME",
+    "F2SA",
     "Adam",
     "BilevelProblem",
     "Chain",

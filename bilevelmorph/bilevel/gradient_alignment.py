@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bilevelmorph.bilevel.finite_difference_unroll import mixed_difference
 from bilevelmorph.bilevel.hypergradient import Hypergradient
-from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod, added, finished
+from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod, added, finished, remember
 from bilevelmorph.bilevel.problem import BilevelProblem
 from bilevelmorph.errors import fail, positive
 
@@ -57,10 +57,7 @@ class GradientAlignment(HypergradientMethod):
             v + (x - v) / self.memory
             for v, x in zip(self.variables, [*inner, tf.ones([], inner[0].dtype)], strict=True)
         ]
-        # One bad batch must not spoil the running mean.
-        good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in new])
-        for variable, value in zip(self.variables, new, strict=True):
-            variable.assign(tf.where(good, value, variable))
+        remember(self.variables, new)
         rate = tf.cast(problem.optimizer.rate, new[-1].dtype) / new[-1]
         vectors = [tf.cast(rate, x.dtype) * x for x in new[:-1]]
         return finished(added(direct, mixed_difference(problem, vectors, self.size), -1.0), loss, 3)

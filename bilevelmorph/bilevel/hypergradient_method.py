@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from bilevelmorph.bilevel.hypergradient import CONVERGED, NOT_FINITE, Hypergradient
@@ -48,6 +49,20 @@ class HypergradientMethod(ABC):
         Returns:
             A `Hypergradient`; a status other than 0 means that it must not be used.
         """
+
+
+def remembered_zeros(variables: Sequence[tf.Variable]) -> list[Any]:
+    """State of a method between calls: a zero for every entry of these variables."""
+    return [
+        keras.Variable("zeros", shape=v.shape, dtype=v.dtype.name, trainable=False) for v in variables
+    ]
+
+
+def remember(variables: Sequence[Any], values: Tensors) -> None:
+    """Assign the state for the next call, unless any of it is not finite: one bad batch must not spoil it."""
+    good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in values])
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(tf.where(good, value, variable))
 
 
 def mixed_product(problem: BilevelProblem, vectors: Tensors) -> Tensors:

@@ -94,13 +94,45 @@ class BilevelProblem:
         values, self.state = self.optimizer.update(self.values(), self.inner_gradient(), self.state)
         self.assign(values)
 
-    def outer_gradients(self) -> tuple[tf.Tensor, Tensors, Tensors]:
-        """The outer loss, and its direct gradients with respect to inner and outer variables."""
+    def inner_steps(self, count: int) -> None:
+        """Take several steps of the inner optimiser, in a graph as one loop.
+
+        In a graph the optimiser's state, if it has one, is a tensor of that graph afterwards.
+
+        Args:
+            count: Number of steps.
+
+        >>> w, a = tf.Variable(1.0), tf.Variable(2.0)
+        >>> problem = BilevelProblem([w], [a], lambda: (w - a) ** 2, lambda: w**2)
+        >>> tf.function(problem.inner_steps)(2)
+        >>> round(float(w), 6)
+        1.36
+        """
+
+        def step(k: tf.Tensor, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            values, new = self.optimizer.update(self.values(), self.inner_gradient(), list(state))
+            self.assign(values)
+            return (k + 1, *new)
+
+        start = (tf.constant(0), *self.state)
+        _, *state = tf.while_loop(lambda k, *_: k < count, step, start, parallel_iterations=1)
+        self.state = list(state)
+
+    def gradients(self, loss: Callable[[], tf.Tensor]) -> tuple[tf.Tensor, Tensors, Tensors]:
+        """A loss, and its direct gradients with respect to inner and outer variables.
+
+        Args:
+            loss: The inner or the outer loss, or another function of the variables that returns a scalar.
+        """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.inner_variables)
             tape.watch(self.outer_variables)
-            loss = self.outer_loss()
+            value = loss()
         inner, outer = tape.gradient(
-            loss, [self.inner_variables, self.outer_variables], unconnected_gradients="zero"
+            value, [self.inner_variables, self.outer_variables], unconnected_gradients="zero"
         )
-        return loss, inner, outer
+        return value, inner, outer
+
+    def outer_gradients(self) -> tuple[tf.Tensor, Tensors, Tensors]:
+        """The outer loss, and its direct gradients with respect to inner and outer variables."""
+        return self.gradients(self.outer_loss)

@@ -17,8 +17,8 @@ class TuningConfig:
 
     hypergradient: str = "gradient-alignment"
     """Method that differentiates training with respect to the loss weights: first-order, one-step,
-    finite-difference, truncated, forward, neumann, conjugate-gradient, gradient-alignment, or your own
-    as package.module:Name."""
+    finite-difference, truncated, forward, neumann, conjugate-gradient, gradient-alignment, f2sa, bome, or
+    your own as package.module:Name."""
     outer_lr: float = 0.02
     """Learning rate of the logarithms of the loss weights."""
     outer_every: int = 5

@@ -154,14 +154,161 @@ def test_aligned_averages_over_batches(rng):
     close(result, [ridge.indirect(w, 0.1 * mean)])
 
 
-def test_a_bad_batch_is_reported_and_forgotten():
-    problem, aligned = Ridge().problem(GradientDescent(0.1)), bilevel.GradientAlignment(4)
-    expected = aligned(problem)
+@pytest.mark.parametrize("name", ["gradient-alignment", "f2sa", "bome"])
+def test_a_bad_batch_is_reported_and_forgotten(name):
+    problem, method, undisturbed = Ridge().problem(GradientDescent(0.01)), ALL[name](), ALL[name]()
+    method(problem)
     plain = problem.outer_loss
     problem.outer_loss = lambda: plain() * np.nan
-    assert aligned(problem).meaning == "not finite"
+    assert method(problem).meaning == "not finite"
     problem.outer_loss = plain
-    close(aligned(problem), expected.gradients)
+    undisturbed(problem)
+    close(method(problem), undisturbed(problem).gradients)
+
+
+@pytest.mark.parametrize("name", ["first-order", "finite-difference", "gradient-alignment", "f2sa", "bome"])
+def test_no_second_derivatives_are_taken(name):
+    """Of losses whose gradients have no derivative of their own."""
+
+    @tf.custom_gradient
+    def square(x):
+        @tf.custom_gradient
+        def slope(upstream, y):
+            def refuse(*_):
+                raise AssertionError("a second derivative was taken")
+
+            return upstream * 2 * y, refuse
+
+        return x**2, lambda upstream: slope(upstream, x)
+
+    w, a = tf.Variable(np.float64(2.0)), tf.Variable(np.float64(1.5))
+    problem = BilevelProblem([w], [a], lambda: square(w - a), lambda: square(w + a), GradientDescent(0.1))
+    assert ALL[name]()(problem).converged
+    with pytest.raises(AssertionError, match="second derivative"):
+        bilevel.OneStepUnroll()(problem)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("penalty", [3.0, 100.0])
+def test_f2sa_of_ridge(seed, penalty):
+    """Both minimisations solved: the derivative of the penalised problem, written out."""
+    ridge = Ridge(seed)
+    problem = ridge.problem(GradientDescent(0.5 * fastest(ridge)))
+    total, right = ridge.curvature + ridge.a.T @ ridge.a / penalty, ridge.a.T @ ridge.b / penalty
+    copy, w = np.linalg.solve(total, ridge.x.T @ ridge.y + right), ridge.optimum
+    expected = penalty * np.exp(ridge.penalty) * (copy**2 - w**2)[:, 0] / 2
+    result = in_graph(bilevel.F2SA(penalty, steps=3000), problem)
+    close(result, [expected])
+    np.testing.assert_allclose(result.outer_loss, ((ridge.a @ copy - ridge.b) ** 2).sum() / 2)
+
+
+def test_the_bias_of_f2sa_falls_with_the_penalty():
+    """Ten times the penalty, a tenth of the error."""
+    ridge = Ridge(1)
+    problem = ridge.problem(GradientDescent(fastest(ridge)))
+    errors = []
+    for penalty in (1e3, 1e4, 1e5):
+        found = in_graph(bilevel.F2SA(penalty, steps=600), problem).gradients[0].numpy()
+        errors.append(np.abs(found - ridge.hypergradient()).max())
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)
+    assert errors[1] / errors[2] == pytest.approx(10, rel=0.05)
+    assert errors[2] < 1e-4 * np.abs(ridge.hypergradient()).max()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 7])
+def test_f2sa_takes_the_steps_of_the_neumann_series(terms):
+    problem = Ridge(2).problem(GradientDescent(0.01))
+    series = bilevel.Neumann(terms, tolerance=10.0)(problem).gradients
+    close(bilevel.F2SA(1e7, terms)(problem), series, 1e-5)
+
+
+def test_the_copy_of_f2sa_goes_on_and_follows():
+    """Calls in a row are one long call, and moving the inner variables moves the copy."""
+    ridge, shift = Ridge(), np.full((4, 1), 0.3)
+    problem, inner = ridge.problem(GradientDescent(0.01)), GradientDescent(0.01)
+    method = bilevel.F2SA(10.0, 4)
+    for _ in range(3):
+        result = method(problem)
+    close(result, bilevel.F2SA(10.0, 12)(problem).gradients, 1e-10)
+    moved, other = ridge.problem(inner, ridge.optimum + shift), bilevel.F2SA(10.0, 4)
+    other.build(moved.inner_variables)
+    other.variables[0].assign(method.variables[0])
+    problem.assign(moved.values())
+    close(method(problem), other(moved).gradients, 1e-12)
+
+
+def test_bome_of_ridge(rng):
+    """Three calls, away from the minimum, with the formulae of the paper."""
+    ridge, rate, barrier = Ridge(), 0.02, 0.7
+    w = ridge.optimum + 0.1 * rng.normal(size=(4, 1))
+    problem, method, copy = ridge.problem(GradientDescent(rate), w), bilevel.BOME(barrier), w.copy()
+    for _ in range(3):
+        result = method(problem)
+        by_inner = ridge.inner_gradient(copy)[:, 0]
+        by_outer = np.exp(ridge.penalty) * (copy**2 - w**2)[:, 0] / 2
+        downhill = ridge.outer_gradient(copy)[:, 0]
+        weight = max(0, barrier - downhill @ by_inner / (by_inner @ by_inner + by_outer @ by_outer))
+        close(result, [weight * by_outer])
+        copy = copy - rate * (downhill + weight * by_inner)[:, None]
+    assert weight > 0
+
+
+def quadratic(rng):
+    """A problem and the outer variables that solve it: ``w = C a`` below, ``w`` near `t` and small `a` above."""
+    root, coupling, target = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), rng.normal(size=(3, 1))
+    w, a = tf.Variable(np.zeros((3, 1))), tf.Variable(np.ones((2, 1)))
+    bend = root @ root.T / 3 + np.eye(3)
+
+    def inner_loss():
+        apart = w - coupling @ a
+        return tf.reduce_sum(apart * (bend @ apart)) / 2
+
+    def outer_loss():
+        return tf.reduce_sum((w - target) ** 2) / 2 + tf.reduce_sum(a**2) / 2
+
+    best = np.linalg.solve(coupling.T @ coupling + np.eye(2), coupling.T @ target)
+    return BilevelProblem([w], [a], inner_loss, outer_loss, GradientDescent(0.2)), best
+
+
+@pytest.mark.parametrize(
+    ("method", "calls", "tolerance"),
+    [
+        (lambda: bilevel.ConjugateGradient(), 300, 1e-6),
+        (lambda: bilevel.F2SA(1e4, 10), 300, 1e-3),
+        (lambda: bilevel.F2SA(10.0, 10), 300, 0.1),
+        (lambda: bilevel.BOME(), 3000, 0.03),
+    ],
+    ids=["conjugate-gradient", "f2sa", "f2sa-small-penalty", "bome"],
+)
+def test_descent_ends_at_the_solution(method, calls, tolerance, rng):
+    """Of both levels at once, within what each method promises."""
+    problem, best = quadratic(rng)
+    method = method()
+    method.build(problem.inner_variables)
+
+    @tf.function
+    def step():
+        problem.inner_steps(5)
+        problem.outer_variables[0].assign_sub(0.1 * method(problem).gradients[0])
+
+    for _ in range(calls):
+        step()
+    error = np.abs(problem.outer_variables[0].numpy() - best).max()
+    assert error < tolerance
+    assert np.abs(1 - best).max() > 0.2  # where it began
+
+
+@every_inner
+def test_several_inner_steps_are_single_ones(inner):
+    singly, jointly, compiled = curved(inner()), curved(inner()), curved(inner())
+    for _ in range(5):
+        singly.inner_step()
+    jointly.inner_steps(2)
+    jointly.inner_steps(3)
+    in_graph(lambda problem: problem.inner_steps(5), compiled)
+    for other in (jointly, compiled):
+        for a, b in zip(other.values(), singly.values(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
 def test_differences_are_of_second_order():
@@ -306,6 +453,8 @@ def test_cost_counts_gradients():
     assert costs["one-step"] == 4
     assert costs["gradient-alignment"] == 3
     assert costs["truncated"] == 1 + 3 * ALL["truncated"]().steps
+    assert costs["f2sa"] == 3 + 2 * ALL["f2sa"]().steps
+    assert costs["bome"] == 3
     assert costs["neumann"] == 3 + 2 * ALL["neumann"]().terms
     # Four unknowns: conjugate gradients end after four products.
     assert costs["conjugate-gradient"] <= 3 + 2 * 5
@@ -319,6 +468,9 @@ def test_cost_counts_gradients():
         (lambda: bilevel.ConjugateGradient(damping=-1.0), "damping"),
         (lambda: bilevel.FiniteDifferenceUnroll(0.0), "size"),
         (lambda: bilevel.GradientAlignment(0.5), "memory"),
+        (lambda: bilevel.F2SA(0.0), "penalty"),
+        (lambda: bilevel.F2SA(steps=0), "steps"),
+        (lambda: bilevel.BOME(-1.0), "barrier"),
         (lambda: GradientDescent(-0.1), "rate"),
     ],
 )
