@@ -33,7 +33,8 @@ class F2SA(HypergradientMethod):
 
     The copy is kept as its difference from the inner variables, so that it follows them when they are trained
     between calls. It moves by preconditioned gradients, as in `Neumann`: started at the inner variables,
-    its steps are the terms of that series, up to the bias.
+    its steps are the terms of that series, up to the bias. The inner gradient that is left at the inner
+    variables, zero at their minimum, is subtracted from that of the copy, which the papers do not do.
 
     Args:
         penalty: Weight of the inner loss, called lambda or sigma in the literature; constant, as in Chen et al.
@@ -59,12 +60,13 @@ class F2SA(HypergradientMethod):
             with tf.init_scope():
                 self.build(problem.inner_variables)
         before = problem.values()
-        _, _, at_minimum = problem.gradients(problem.inner_loss)
+        _, residual, at_minimum = problem.gradients(problem.inner_loss)
 
         def body(k: tf.Tensor, *apart: tf.Tensor) -> tuple[tf.Tensor, ...]:
             problem.assign(added(before, list(apart)))
             _, outer, _ = problem.outer_gradients()
-            slope = added(problem.inner_gradient(), outer, 1 / self.penalty)
+            # Otherwise what the inner variables lack to their minimum would be multiplied by the penalty.
+            slope = added(added(problem.inner_gradient(), residual, -1.0), outer, 1 / self.penalty)
             step = problem.optimizer.precondition(slope, problem.state)
             return (k + 1, *added(list(apart), step, -1.0))
 

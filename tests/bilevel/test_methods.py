@@ -216,8 +216,9 @@ def test_the_bias_of_f2sa_falls_with_the_penalty():
 
 
 @pytest.mark.parametrize("terms", [1, 2, 7])
-def test_f2sa_takes_the_steps_of_the_neumann_series(terms):
-    problem = Ridge(2).problem(GradientDescent(0.01))
+def test_f2sa_takes_the_steps_of_the_neumann_series(terms, rng):
+    """Also where the inner variables are not at their minimum."""
+    problem = Ridge(2).problem(GradientDescent(0.01), rng.normal(size=(4, 1)))
     series = bilevel.Neumann(terms, tolerance=10.0)(problem).gradients
     close(bilevel.F2SA(1e7, terms)(problem), series, 1e-5)
 

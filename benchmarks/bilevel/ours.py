@@ -1,0 +1,83 @@
+"""The methods of this library on one problem, each outer iteration compiled by XLA."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import bilevelmorph as bm
+from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, SOLVE
+from benchmarks.bilevel.problems import Problem
+
+FUNCTIONS = SimpleNamespace(
+    sum=tf.reduce_sum,
+    mean=tf.reduce_mean,
+    sigmoid=tf.sigmoid,
+    softplus=tf.nn.softplus,
+    logsumexp=lambda x: tf.reduce_logsumexp(x, -1, keepdims=True),
+)
+METHODS = {
+    "conjugate-gradient": lambda: bm.bilevel.ConjugateGradient(SOLVE),
+    "neumann": lambda: bm.bilevel.Neumann(SOLVE),
+    "one-step": bm.bilevel.OneStepUnroll,
+    "f2sa": lambda: bm.bilevel.F2SA(100.0, SOLVE),
+    "bome": bm.bilevel.BOME,
+}
+
+
+def on_tensors(problem: Problem) -> tuple[bm.bilevel.BilevelProblem, Any, Any]:
+    """The problem at its start, its inner and its outer variable."""
+    data = {key: tf.constant(x) for key, x in problem.data.items()}
+    w, outer = tf.Variable(problem.inner_start), tf.Variable(problem.outer_start)
+    bilevel = bm.bilevel.BilevelProblem(
+        [w],
+        [outer],
+        lambda: problem.inner_loss(FUNCTIONS, data, outer, w),
+        lambda: problem.outer_loss(FUNCTIONS, data, outer, w),
+        bm.bilevel.GradientDescent(1 / problem.curvature),
+    )
+    return bilevel, w, outer
+
+
+class OurDescent:
+    """See `clock.Descent`.
+
+    Args:
+        problem: Problem to solve.
+        method: Name of the method, from `METHODS`.
+        scale: Largest entry of the first hypergradient.
+    """
+
+    def __init__(self, problem: Problem, method: str, scale: float) -> None:
+        self.start, self.scale = problem, scale
+        bilevel, self.w, self.variable = on_tensors(problem)
+        self.method = METHODS[method]()
+        self.method.build([self.w])
+        self.rate = tf.Variable(0.0, dtype=tf.float64)
+
+        def iteration(k: tf.Tensor, calls: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            bilevel.inner_steps(INNER_STEPS)
+            found = self.method(bilevel)
+            self.variable.assign_sub(self.rate * found.gradients[0])
+            return k + 1, calls + INNER_STEPS + found.cost
+
+        def chunk() -> tf.Tensor:
+            return tf.while_loop(lambda k, _: k < CHUNK, iteration, (0, 0))[1]
+
+        self._chunk = tf.function(chunk, jit_compile=True, autograph=False)
+
+    def reset(self, rate: float) -> None:
+        self.rate.assign(rate / self.scale)
+        self.w.assign(self.start.inner_start)
+        self.variable.assign(self.start.outer_start)
+        for variable in self.method.variables:
+            variable.assign(tf.zeros_like(variable))
+
+    def advance(self) -> int:
+        return int(self._chunk())
+
+    def outer(self) -> np.ndarray:
+        return self.variable.numpy()
