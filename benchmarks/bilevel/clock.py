@@ -12,10 +12,10 @@ import numpy as np
 # Inner steps before each outer one, iterations or terms of each linear solve.
 INNER_STEPS, SOLVE = 10, 10
 # Outer steps in a call of a compiled function, and the most in a run.
-CHUNK, MOST = 10, 20_000
+CHUNK, MOST = 20, 40_000
 # Step sizes of the outer descent that every method is tried with. At 1 the largest entry of the first
 # hypergradient moves its variable by 1.
-RATES = (0.3, 1.0, 3.0, 10.0, 30.0)
+RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Descent(Protocol):
@@ -34,7 +34,8 @@ class Descent(Protocol):
 def one_core() -> None:
     """Keep this process, and the threads that libraries start later, on one core."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
 def descend(descent: Descent, rate: float, seconds: float) -> dict[str, np.ndarray]:
@@ -44,7 +45,7 @@ def descend(descent: Descent, rate: float, seconds: float) -> dict[str, np.ndarr
     It stops while the outer variables are copied.
 
     Returns:
-        Seconds, gradients taken and outer variables at about 40 moments, evenly spaced on a logarithmic scale.
+        Seconds, gradients taken and outer variables at about 40 moments, evenly on a logarithmic scale.
     """
     descent.reset(rate)
     descent.advance()
@@ -59,7 +60,10 @@ def descend(descent: Descent, rate: float, seconds: float) -> dict[str, np.ndarr
             due = max(k + 1, int(1.2 * k))
         if spent > seconds or not np.isfinite(rows[-1][2]).all():
             break
-    return {key: np.array(x) for key, x in zip(("seconds", "calls", "outer"), zip(*rows, strict=True), strict=True)}
+    return {
+        key: np.array(x)
+        for key, x in zip(("seconds", "calls", "outer"), zip(*rows, strict=True), strict=True)
+    }
 
 
 def write(path: Path, runs: dict[float, dict[str, np.ndarray]]) -> None:

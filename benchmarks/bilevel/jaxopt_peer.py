@@ -50,7 +50,12 @@ class JaxoptDescent:
             return problem.inner_loss(FUNCTIONS, data, outer, w)
 
         solve = partial(jaxopt.linear_solve.solve_cg, maxiter=SOLVE, tol=1e-6)
-        usual: dict[str, Any] = {"maxiter": INNER_STEPS, "tol": 0.0, "implicit_diff_solve": solve, "jit": True}
+        usual: dict[str, Any] = {
+            "maxiter": INNER_STEPS,
+            "tol": 0.0,
+            "implicit_diff_solve": solve,
+            "jit": True,
+        }
         if inner == "descent":
             rate = 1 / problem.curvature
             solver: Any = jaxopt.GradientDescent(inner_loss, stepsize=rate, acceleration=False, **usual)

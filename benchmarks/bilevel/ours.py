@@ -1,16 +1,25 @@
-"""The methods of this library on one problem, each outer iteration compiled by XLA."""
+"""The methods of this library on one problem, all outer iterations compiled by XLA as one loop.
+
+python -m benchmarks.bilevel.ours PROBLEM SECONDS SCALE OUT [METHOD ...]
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, RATES, SOLVE, descend, one_core, write
+
+if __name__ == "__main__":
+    one_core()
 
 import numpy as np
 import tensorflow as tf
 
 import bilevelmorph as bm
-from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, SOLVE
-from benchmarks.bilevel.problems import Problem
+from benchmarks.bilevel.problems import Problem, load
 
 FUNCTIONS = SimpleNamespace(
     sum=tf.reduce_sum,
@@ -81,3 +90,15 @@ class OurDescent:
 
     def outer(self) -> np.ndarray:
         return self.variable.numpy()
+
+
+def main() -> None:
+    path, seconds, scale, out, *methods = sys.argv[1:]
+    for method in methods or METHODS:
+        descent = OurDescent(load(Path(path)), method, float(scale))
+        runs = {rate: descend(descent, rate, float(seconds)) for rate in RATES}
+        write(Path(out) / f"{method}.npz", runs)
+
+
+if __name__ == "__main__":
+    main()

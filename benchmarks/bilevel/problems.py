@@ -84,10 +84,10 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
 
 
 def quadratic() -> Problem:
-    """100 inner and 20 outer variables, condition number 100, solved in closed form."""
+    """100 inner and 20 outer variables, condition number 10, solved in closed form."""
     rng = np.random.default_rng(0)
     basis, _ = np.linalg.qr(rng.normal(size=(100, 100)))
-    bend, coupling = basis * np.geomspace(0.01, 1, 100) @ basis.T, rng.normal(size=(100, 20)) / 10
+    bend, coupling = basis * np.geomspace(0.1, 1, 100) @ basis.T, rng.normal(size=(100, 20)) / 10
     target = rng.normal(size=(100, 1))
     # At the minimum of the inner loss w = reach @ outer: a ridge regression of the outer variables.
     reach = np.linalg.solve(bend, coupling)

@@ -30,7 +30,8 @@ class BOME(HypergradientMethod):
     Assumes that the inner variables are at a minimum, and that the copy and the outer variables move
     slowly: what is returned is the outer part of a direction of descent in both, not the hypergradient at
     the present outer variables. With these held fixed the weight would settle, and with it a bias of the
-    order of one over the weight; on the way to a minimum the weight grows without bound and the bias vanishes.
+    order of one over the weight; on the way to a minimum the weight grows without bound and the bias
+    vanishes.
     In the first call the copy and the inner variables are the same, and only the direct derivative is left.
 
     The copy is kept as its difference from the inner variables, so that it follows them when they are trained

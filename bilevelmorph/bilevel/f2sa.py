@@ -37,7 +37,7 @@ class F2SA(HypergradientMethod):
     variables, zero at their minimum, is subtracted from that of the copy, which the papers do not do.
 
     Args:
-        penalty: Weight of the inner loss, called lambda or sigma in the literature; constant, as in Chen et al.
+        penalty: Weight of the inner loss, lambda in the papers; constant, as in Chen et al.
         steps: Steps of the copy in each call.
 
     Reference: Kwon et al., ICML 2023; Chen, Ma and Zhang, arXiv 2306.14853.

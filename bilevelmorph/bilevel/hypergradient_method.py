@@ -53,9 +53,7 @@ class HypergradientMethod(ABC):
 
 def remembered_zeros(variables: Sequence[tf.Variable]) -> list[Any]:
     """State of a method between calls: a zero for every entry of these variables."""
-    return [
-        keras.Variable("zeros", shape=v.shape, dtype=v.dtype.name, trainable=False) for v in variables
-    ]
+    return [keras.Variable("zeros", shape=v.shape, dtype=v.dtype.name, trainable=False) for v in variables]
 
 
 def remember(variables: Sequence[Any], values: Tensors) -> None:

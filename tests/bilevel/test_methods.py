@@ -255,7 +255,7 @@ def test_bome_of_ridge(rng):
 
 
 def quadratic(rng):
-    """A problem and the outer variables that solve it: ``w = C a`` below, ``w`` near `t` and small `a` above."""
+    """A problem and the outer variables that solve it: ``w = C a`` below, ``w`` near a target above."""
     root, coupling, target = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), rng.normal(size=(3, 1))
     w, a = tf.Variable(np.zeros((3, 1))), tf.Variable(np.ones((2, 1)))
     bend = root @ root.T / 3 + np.eye(3)
@@ -274,10 +274,10 @@ def quadratic(rng):
 @pytest.mark.parametrize(
     ("method", "calls", "tolerance"),
     [
-        (lambda: bilevel.ConjugateGradient(), 300, 1e-6),
+        (bilevel.ConjugateGradient, 300, 1e-6),
         (lambda: bilevel.F2SA(1e4, 10), 300, 1e-3),
         (lambda: bilevel.F2SA(10.0, 10), 300, 0.1),
-        (lambda: bilevel.BOME(), 3000, 0.03),
+        (bilevel.BOME, 3000, 0.03),
     ],
     ids=["conjugate-gradient", "f2sa", "f2sa-small-penalty", "bome"],
 )
