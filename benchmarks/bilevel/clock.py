@@ -11,8 +11,8 @@ import numpy as np
 
 # Inner steps before each outer one, iterations or terms of each linear solve.
 INNER_STEPS, SOLVE = 10, 10
-# Outer steps in a call of a compiled function, and the most in a run.
-CHUNK, MOST = 20, 40_000
+# The most outer steps in a run.
+MOST = 40_000
 # Step sizes of the outer descent that every method is tried with. At 1 the largest entry of the first
 # hypergradient moves its variable by 1.
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -25,7 +25,7 @@ class Descent(Protocol):
         """Go back to the start."""
 
     def advance(self) -> int:
-        """Take `CHUNK` outer steps, wait for them, and say how many gradients they took."""
+        """Take a `chunk` of outer steps, wait for them, and say how many gradients they took."""
 
     def outer(self) -> np.ndarray:
         """The outer variables."""
@@ -36,6 +36,11 @@ def one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
+def chunk(outer: np.ndarray) -> int:
+    """Outer steps in a call of a compiled function: so many that the call itself costs little."""
+    return 20 if outer.size < 100 else 2
 
 
 def descend(descent: Descent, rate: float, seconds: float) -> dict[str, np.ndarray]:
@@ -51,7 +56,7 @@ def descend(descent: Descent, rate: float, seconds: float) -> dict[str, np.ndarr
     descent.advance()
     descent.reset(rate)
     rows, spent, calls, due = [(0.0, 0, descent.outer())], 0.0, 0, 1
-    for k in range(1, MOST // CHUNK + 1):
+    for k in range(1, MOST // chunk(rows[0][2]) + 1):
         began = time.process_time()
         calls += descent.advance()
         spent += time.process_time() - began

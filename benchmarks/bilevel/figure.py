@@ -7,6 +7,7 @@ from typing import Any
 
 COLOURS = {
     "conjugate-gradient": "C0",
+    "momentum": "C9",
     "neumann": "C1",
     "one-step": "C2",
     "f2sa": "C3",
@@ -16,7 +17,7 @@ COLOURS = {
     "torchopt": "C7",
     "optuna": "C8",
 }
-OURS = tuple(COLOURS)[:5]
+OURS = tuple(COLOURS)[:6]
 
 
 def draw(results: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, RATES, SOLVE, descend, one_core, write
+from benchmarks.bilevel.clock import INNER_STEPS, RATES, SOLVE, chunk, descend, one_core, write
 
 one_core()
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -73,7 +73,8 @@ class JaxoptDescent:
             # The solve may stop early, which cannot be seen from outside: counted in full.
             return outer - rate * slope, w, rate, calls + more + 3 + 2 * SOLVE
 
-        self._chunk = jax.jit(lambda values: jax.lax.fori_loop(0, CHUNK, iteration, values))
+        count = chunk(problem.outer_start)
+        self._chunk = jax.jit(lambda values: jax.lax.fori_loop(0, count, iteration, values))
 
     def reset(self, rate: float) -> None:
         self.values = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, RATES, SOLVE, descend, one_core, write
+from benchmarks.bilevel.clock import INNER_STEPS, RATES, SOLVE, chunk, descend, one_core, write
 
 if __name__ == "__main__":
     one_core()
@@ -28,8 +28,10 @@ FUNCTIONS = SimpleNamespace(
     softplus=tf.nn.softplus,
     logsumexp=lambda x: tf.reduce_logsumexp(x, -1, keepdims=True),
 )
+# "momentum" differs from "conjugate-gradient" in the inner steps.
 METHODS = {
     "conjugate-gradient": lambda: bm.bilevel.ConjugateGradient(SOLVE),
+    "momentum": lambda: bm.bilevel.ConjugateGradient(SOLVE),
     "neumann": lambda: bm.bilevel.Neumann(SOLVE),
     "one-step": bm.bilevel.OneStepUnroll,
     "f2sa": lambda: bm.bilevel.F2SA(100.0, SOLVE),
@@ -37,7 +39,7 @@ METHODS = {
 }
 
 
-def on_tensors(problem: Problem) -> tuple[bm.bilevel.BilevelProblem, Any, Any]:
+def on_tensors(problem: Problem, momentum: float = 0.0) -> tuple[bm.bilevel.BilevelProblem, Any, Any]:
     """The problem at its start, its inner and its outer variable."""
     data = {key: tf.constant(x) for key, x in problem.data.items()}
     w, outer = tf.Variable(problem.inner_start), tf.Variable(problem.outer_start)
@@ -46,7 +48,7 @@ def on_tensors(problem: Problem) -> tuple[bm.bilevel.BilevelProblem, Any, Any]:
         [outer],
         lambda: problem.inner_loss(FUNCTIONS, data, outer, w),
         lambda: problem.outer_loss(FUNCTIONS, data, outer, w),
-        bm.bilevel.GradientDescent(1 / problem.curvature),
+        bm.bilevel.GradientDescent(1 / problem.curvature, momentum),
     )
     return bilevel, w, outer
 
@@ -62,21 +64,24 @@ class OurDescent:
 
     def __init__(self, problem: Problem, method: str, scale: float) -> None:
         self.start, self.scale = problem, scale
-        bilevel, self.w, self.variable = on_tensors(problem)
+        bilevel, self.w, self.variable = on_tensors(problem, 0.9 if method == "momentum" else 0.0)
         self.method = METHODS[method]()
         self.method.build([self.w])
         self.rate = tf.Variable(0.0, dtype=tf.float64)
 
         def iteration(k: tf.Tensor, calls: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Momentum begins anew in every outer iteration.
+            bilevel.state = bilevel.optimizer.initial_state(bilevel.values())
             bilevel.inner_steps(INNER_STEPS)
             found = self.method(bilevel)
             self.variable.assign_sub(self.rate * found.gradients[0])
             return k + 1, calls + INNER_STEPS + found.cost
 
-        def chunk() -> tf.Tensor:
-            return tf.while_loop(lambda k, _: k < CHUNK, iteration, (0, 0))[1]
+        def several() -> tf.Tensor:
+            count = chunk(problem.outer_start)
+            return tf.while_loop(lambda k, _: k < count, iteration, (0, 0))[1]
 
-        self._chunk = tf.function(chunk, jit_compile=True, autograph=False)
+        self._chunk = tf.function(several, jit_compile=True, autograph=False)
 
     def reset(self, rate: float) -> None:
         self.rate.assign(rate / self.scale)

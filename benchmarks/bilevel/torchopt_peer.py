@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.bilevel.clock import CHUNK, INNER_STEPS, RATES, SOLVE, descend, one_core, write
+from benchmarks.bilevel.clock import INNER_STEPS, RATES, SOLVE, chunk, descend, one_core, write
 
 one_core()
 
@@ -66,13 +66,14 @@ class TorchoptDescent:
         self.variable = torch.tensor(self.start.outer_start, requires_grad=True)
 
     def advance(self) -> int:
-        for _ in range(CHUNK):
+        count = chunk(self.start.outer_start)
+        for _ in range(count):
             (w,) = self.solver((self.w,), self.variable)
             (slope,) = torch.autograd.grad(self.loss(w, self.variable), self.variable)
             self.w = w.detach().requires_grad_()
             self.variable = (self.variable - self.rate * slope).detach().requires_grad_()
         # The solve may stop early, which cannot be seen from outside: counted in full.
-        return CHUNK * (INNER_STEPS + 3 + 2 * SOLVE)
+        return count * (INNER_STEPS + 3 + 2 * SOLVE)
 
     def outer(self) -> np.ndarray:
         return self.variable.detach().numpy().copy()
