@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.bilevel.clock import read
 from benchmarks.bilevel.environments import interpreter
-from benchmarks.bilevel.figure import draw, table
+from benchmarks.bilevel.figure import draw, summary, table
 from benchmarks.bilevel.problems import PROBLEMS, save
 
 OURS = ("conjugate-gradient", "momentum", "neumann", "one-step", "f2sa", "bome")
@@ -122,7 +122,8 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
-    results = {}
+    kept = options.out / "results.json"
+    results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for name in options.problems:
         problem = save(name, options.out / "problems" / f"{name}.npz")
         judge = Judge(problem)
@@ -132,10 +133,11 @@ def main() -> None:
         for folder in folders:
             run(name, scale, 1.0 if name.startswith("cleaning") else 0.3, options.peers, folder)
         results[name] = judged(judge, name, folders)
-        (options.out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+        results = {key: results[key] for key in PROBLEMS if key in results}
+        kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
         draw(results, options.out / "bilevel.png")
-        (options.out / "table.md").write_text(table(results), encoding="utf-8")
-    print(table(results))
+        (options.out / "table.md").write_text(summary(results) + "\n" + table(results), encoding="utf-8")
+    print(summary(results))
 
 
 if __name__ == "__main__":

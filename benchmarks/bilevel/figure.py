@@ -74,8 +74,27 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary(results: dict[str, Any]) -> str:
+    """Ours and the peers' fastest to every goal, and their ratio, Markdown."""
+    lines = [
+        "| problem, gap left | ours | ms | gradients | peer | ms | gradients | ours / peer |",
+        "|---" * 8 + "|",
+    ]
+    for name, found in results.items():
+        for goal in sorted({g for run in found["methods"].values() for g in run["to"]}, reverse=True):
+            cells, times = [], []
+            for ours in (True, False):
+                best = [m for m in found["methods"] if (m in OURS) == ours and is_fastest(found, m, goal)]
+                to = found["methods"][best[0]]["to"][goal] if best else None
+                cells += [best[0], f"{1000 * to[0]:.3g}", str(to[1])] if to else ["none", "", ""]
+                times.append(to[0] if to else None)
+            ratio = f"{times[0] / times[1]:.2f}" if all(times) else ""
+            lines.append(f"| {name}, {float(goal):.0%} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join([*lines, ""])
+
+
 def is_fastest(found: dict[str, Any], method: str, goal: str) -> bool:
     """Whether a method is the fastest of its side, ours or the peers'."""
     side = [m for m in found["methods"] if (m in OURS) == (method in OURS)]
     times = {m: found["methods"][m]["to"][goal][0] for m in side if goal in found["methods"][m]["to"]}
-    return min(times, key=lambda m: times[m]) == method
+    return bool(times) and min(times, key=lambda m: times[m]) == method
