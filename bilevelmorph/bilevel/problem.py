@@ -44,13 +44,13 @@ class BilevelProblem:
     ...     return tf.reduce_sum((held_x @ w - held_y) ** 2)
     >>> problem = BilevelProblem([w], [log_penalty], training_loss, held_out_loss, GradientDescent(0.1))
     >>> def solve_inner():
-    ...     for _ in range(100):
+    ...     for _ in range(40):
     ...         problem.inner_step()
     >>> solve_inner()
     >>> before = float(held_out_loss())
-    >>> for _ in range(20):
+    >>> for _ in range(10):
     ...     hypergradient = ConjugateGradient()(problem)
-    ...     _ = log_penalty.assign_sub(2.0 * hypergradient.gradients[0])
+    ...     _ = log_penalty.assign_sub(4.0 * hypergradient.gradients[0])
     ...     solve_inner()
     >>> float(held_out_loss()) < 0.5 * before, hypergradient.converged
     (True, True)

@@ -41,7 +41,7 @@ class LossWeightProblem(OuterProblem):
     >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
     >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(1)
     >>> weights = LossWeights({"similarity": 1.0, "regularity": 0.1}, frozen=["similarity"])
-    >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
+    >>> network = PropagationNetwork(2, [2], [[], [4]], matching=[4], regularization=[4], int_steps=2)
     >>> problem = LossWeightProblem(weights, pairs.skip(2), LabelFreeObjective(5), every=2)
     >>> trainer = Trainer(network, Energy("mse", weights=weights), problems=[problem])
     >>> history = trainer.compile(keras.optimizers.Adam(1e-3)).fit(pairs.take(2), steps_per_epoch=4)

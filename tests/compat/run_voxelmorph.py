@@ -19,6 +19,8 @@ KINDS = {
     "probs": {"use_probs": True},
     "bidir": {"bidir": True, "fill_value": 0.25},
 }
+# Every network answers once or twice: to trace it would take longer than that.
+tf.config.run_functions_eagerly(True)
 rng = np.random.default_rng(0)
 for kind, options in KINDS.items():
     tf.random.set_seed(0)

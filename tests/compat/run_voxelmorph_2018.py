@@ -64,6 +64,8 @@ def network(decoder, full, integration, indexing):
     return tf_keras.Model([moving, fixed], [moved, flow])
 
 
+# Every network answers once or twice: to trace it would take longer than that.
+tf.config.run_functions_eagerly(True)
 rng = np.random.default_rng(0)
 for number, (kind, options) in enumerate(KINDS.items()):
     tf_keras.utils.set_random_seed(number)
