@@ -206,6 +206,7 @@ def test_bids_names_that_are_the_same_are_refused(scans, model, tmp_path, capsys
         shutil.copy(scans / "sub-00_T1w.nii.gz", tmp_path / f"{name}.nii.gz")
     listed = tmp_path / "list.csv"
     flags = ["--pairs", str(listed), "--bids", "--out", str(tmp_path / "out"), "--model", model, "--quiet"]
+    flags += ["--workers", "1"]  # a second one would take longer to start than its pair
     one, two = "a/sub-02_run-1_T1w.nii.gz", "a/sub-02_run-2_T1w.nii.gz"
     listed.write_text(f"moving,fixed\na/sub-01_T1w.nii.gz,{one}\nb/sub-01_T1w.nii.gz,{one}\n")
     assert main(["register", *flags]) == 2
