@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,3 +88,15 @@ def plain_graphs() -> Iterator[None]:
     with using_xla("off"):
         yield
     patch.undo()
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without graphs: to trace them would take most of the time of a run of some steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run_functions_eagerly`")
+        yield
+    tf.config.run_functions_eagerly(False)

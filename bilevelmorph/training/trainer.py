@@ -46,7 +46,7 @@ class Trainer:
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> images = tf.random.stateless_uniform([4, 16, 16, 1], [0, 1])
     >>> pairs = tf.data.Dataset.from_tensor_slices({"moving": images, "fixed": images[::-1]}).batch(2)
-    >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
+    >>> network = PropagationNetwork(2, [2], [[], [4]], matching=[4], regularization=[4])
     >>> trainer = Trainer(network, Energy("mse", weights={"similarity": 1.0, "regularity": 0.01}))
     >>> history = trainer.compile(keras.optimizers.Adam(1e-3)).fit(pairs, epochs=2, steps_per_epoch=3)
     >>> len(history.history["loss"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -295,11 +296,35 @@ def words_of(text):
     return sorted(word for word in words if set(word) != {"-"})
 
 
-@pytest.mark.parametrize(
-    ("script", "command"),
-    [*((OURS.get(c, c.replace("-", "_")), c) for c in COMMANDS), *VARIANTS.items()],
-)
-def test_scripts_are_the_commands(script, command, capsys, monkeypatch):
+SCRIPTS = [*((OURS.get(c, c.replace("-", "_")), c) for c in COMMANDS), *VARIANTS.items()]
+HELP = """
+import contextlib, io, json, runpy, sys
+said = {}
+for script in sys.argv[1:]:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            assert end.code == 0, (script, end.code)
+    assert not {"tensorflow", "keras"} & set(sys.modules), script
+    said[script] = out.getvalue()
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said_by_scripts():
+    """The help of every script, by one process that never loads TensorFlow."""
+    scripts = [str(ROOT / "scripts" / f"{name}.py") for name, _ in SCRIPTS]
+    command, around = [sys.executable, "-c", HELP, *scripts], {**os.environ, "COLUMNS": "100000"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=around)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("script", "command"), SCRIPTS)
+def test_scripts_are_the_commands(script, command, said_by_scripts, capsys, monkeypatch):
     """A script has the command's flags, and shows them without loading TensorFlow."""
     monkeypatch.setenv("COLUMNS", "100000")  # so that no word is broken
     with pytest.raises(SystemExit) as end:
@@ -307,19 +332,9 @@ def test_scripts_are_the_commands(script, command, capsys, monkeypatch):
     assert end.value.code == 0
     expected = capsys.readouterr().out
     script = ROOT / "scripts" / f"{script}.py"
-    program = (
-        "import runpy, sys\n"
-        f"sys.argv = [{str(script)!r}, '--help']\n"
-        f"try: runpy.run_path({str(script)!r}, run_name='__main__')\n"
-        "except SystemExit as end: assert end.code == 0, end.code\n"
-        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    assert words_of(done.stdout.split("\n\n", 1)[1]) == words_of(expected.split("\n\n", 1)[1])
-    assert done.stdout.startswith(f"usage: {script.name} ")
+    said = said_by_scripts[str(script)]
+    assert words_of(said.split("\n\n", 1)[1]) == words_of(expected.split("\n\n", 1)[1])
+    assert said.startswith(f"usage: {script.name} ")
     assert len(list(script.parent.glob("*.py"))) == len(COMMANDS) + len(VARIANTS)
 
 

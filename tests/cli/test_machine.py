@@ -56,7 +56,8 @@ def registered(folder, environment):
     there = {**os.environ, **environment}
     command = [sys.executable, "-m", "bilevelmorph.cli.main", "register", "--model", "none"]
     command += ["--warp-format", "itk", "--moving", "b\u00e9b\u00e9.nii.gz", "--fixed", "\u03b2.nii.gz"]
-    command += ["--out", "\u00f6ut", "--instance-steps", "0", "--report", "l\u00f6\u00f6k.html", "--gpu", "-1"]
+    command += ["--out", "\u00f6ut", "--report", "l\u00f6\u00f6k.html", "--instance-steps", "0"]
+    command += ["--gpu", "-1"]
     kept = {key: value for key, value in there.items() if value is not None}
     done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -72,6 +72,7 @@ def test_every_level_moves_after_the_warm_up(found):
     assert isinstance(trainer.network.genotype(), Genotype)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_only_the_gate_that_is_compared_moves():
     """One step of the topology is due: one logit differs, and afterwards all gates are decided."""
     trainer = search(epochs=1, warmup=6)
@@ -94,6 +95,7 @@ def test_gates_are_drawn_by_the_step_alone(found):
     found.network.decide_gates()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_weight_on_cost_makes_it_cheaper(found):
     free, cheap = found, search(cost_weight=10.0)
     free, cheap = (problem(t, "architecture").trajectory[-1]["cost"] for t in (free, cheap))

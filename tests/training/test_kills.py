@@ -103,16 +103,7 @@ def run(request, scans):
     return go
 
 
-@pytest.fixture
-def eagerly():
-    """Without graphs: to trace them would take most of the time of these short runs."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
 def test_at_every_write(run, tmp_path, monkeypatch):
     names = count_writes(monkeypatch)
     run(tmp_path / "whole")
