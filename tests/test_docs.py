@@ -77,7 +77,7 @@ def files(tmp_path_factory):
     ]
     model = ["--model", folder / "small.keras"]
     arguments = ["register", *pair, *model, "--warp", folder / "warp.nii.gz", "--warp-format", "itk"]
-    assert main([str(a) for a in (*arguments, "--gpu", "-1")]) == 0
+    assert main([str(a) for a in (*arguments, "--quality", "fast", "--gpu", "-1")]) == 0
     (folder / "served").mkdir()
     assert main(["export", *map(str, model), "--out", str(folder / "served" / "1")]) == 0
     return folder

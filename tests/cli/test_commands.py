@@ -64,6 +64,7 @@ def test_register_writes_everything(registered, inputs):
     assert (registered / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.usefixtures("plain_graphs")
 @pytest.mark.parametrize(
     ("quality", "asks", "said"), [("fast", True, True), ("best", True, False), ("fast", False, False)]
 )
@@ -72,8 +73,8 @@ def test_what_best_would_do_is_said(inputs, tiny_model, tmp_path, capsys, qualit
     files = ["--moving", inputs / "moving.nii.gz", "--fixed", inputs / "fixed.nii.gz"]
     files += ["--moved", tmp_path / "moved.nii.gz"]
     if asks:
-        (tmp_path / "two.json").write_text('{"iterations": [1, 1]}', encoding="utf-8")
-        files += ["--settings", tmp_path / "two.json"]
+        DescentConfig(levels=(1,), iterations=(1,), similarity=("mse",)).save(tmp_path / "one.json")
+        files += ["--settings", tmp_path / "one.json"]
     run("register", *files, "--model", tiny_model, "--quality", quality, "--quiet")
     assert ("--quality best takes longer" in capsys.readouterr().out) == said
 
