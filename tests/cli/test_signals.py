@@ -44,6 +44,7 @@ def test_a_cohort_ended_by_a_signal(listed, tmp_path, number, moment):
     """The parent alone gets the signal, as from a batch system; its workers end with it."""
     out = tmp_path / "out"
     flags = ["register", "--pairs", listed, "--out", str(out), "--workers", "2", "--quiet", "--gpu", "-1"]
+    flags += ["--quality", "fast"]  # until the first pair is written, most of the time is compilation
     process = subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     parent = psutil.Process(process.pid)
     if moment == "imports":
