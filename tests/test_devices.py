@@ -1,4 +1,4 @@
-"""What XLA compiles is shared by processes, and gone afterwards."""
+"""Programs start without what they do not use; what XLA compiles is shared, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 import pytest
 
 CODE = """
-import json, os
-from bilevelmorph.devices import shared_compilations
+import json, os, sys
+from bilevelmorph.devices import choose_gpu, shared_compilations
 
 def compile_one():
+    choose_gpu("-1")
     import tensorflow as tf
     return float(tf.function(lambda x: 2 * x + 1, jit_compile=True)(tf.ones([8]))[0])
 
@@ -22,7 +23,9 @@ with shared_compilations():
     folder = flags.split("=")[-1]
     value = compile_one()
     kept = len(os.listdir(folder))
-print(json.dumps([value, kept, os.path.isdir(folder), flags, os.environ["TF_XLA_FLAGS"]]))
+unused = [name for name in ("jax", "matplotlib", "pandas", "sklearn") if name in sys.modules]
+import keras, matplotlib.pyplot
+print(json.dumps([value, kept, os.path.isdir(folder), flags, os.environ["TF_XLA_FLAGS"], unused]))
 """
 
 
@@ -36,8 +39,9 @@ def test_compilations_are_kept_for_the_block_or_where_the_user_says(tmp_path, ow
         text=True,
         check=True,
     ).stdout
-    value, kept, there, flags, after = json.loads(said.splitlines()[-1])
+    value, kept, there, flags, after, unused = json.loads(said.splitlines()[-1])
     assert value == 3
+    assert unused == []
     assert kept > 0
     assert there is own
     assert flags.startswith(mine)
