@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bilevelmorph.benchmark.look import slices
 from bilevelmorph.benchmark.method import OURS, Method
+from bilevelmorph.benchmark.prepared_case import PreparedCase
 from bilevelmorph.benchmark.run import BenchmarkPlan, look_path
 from bilevelmorph.benchmark.summary import (
     HEADINGS,
@@ -22,10 +24,12 @@ from bilevelmorph.benchmark.summary import (
     number,
     summarise_benchmark,
 )
+from bilevelmorph.data.geometry import warp_volume
+from bilevelmorph.data.volume import Volume
 from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import write_json
-from bilevelmorph.report.benchmark_figures import box_figure, panel_figure, speed_figure
+from bilevelmorph.report.benchmark_figures import box_figure, evolution_figure, panel_figure, speed_figure
 from bilevelmorph.report.benchmark_page import write_benchmark_page
 from bilevelmorph.report.registration_view import registration_view
 
@@ -93,7 +97,30 @@ def _draw(
             caption = f"{which} pair of {plan.methods[0].name}: {pair.moving.name} to {pair.fixed.name}"
             panel_figure(folder / f"{which}.png", found, caption)
             drawn.append((caption.capitalize(), f"{which}.png"))
+    ours = [m for m in plan.methods if m.adapter == OURS and m.setting != "none:fast"]
+    if ours and "median" in chosen:
+        pair = plan.pairs[chosen["median"]]
+        caption = f"How {ours[0].name} gets there: {pair.moving.name} to {pair.fixed.name}"
+        _draw_evolution(
+            folder / "evolution.png", ours[0], PreparedCase.of(pair, plan.shape, plan.start), caption
+        )
+        drawn.append((caption, "evolution.png"))
     return [(caption, (folder / name).read_bytes()) for caption, name in drawn]
+
+
+def _draw_evolution(path: Path, method: Method, case: PreparedCase, title: str) -> None:
+    """Draw the steps of one of our methods in the slice of the other figures."""
+    from bilevelmorph.benchmark.adapters.bilevelmorph import registrar_of
+    from bilevelmorph.registration.evolution import evolution
+
+    pair, steps = evolution(registrar_of(method.setting, case.needs_affine), case.moving, case.fixed)
+    moving = Volume(pair.moving, pair.fixed.affine)
+    names, looks = [], []
+    for step in steps:
+        moved = warp_volume(moving, step.displacement, pair.fixed.affine).data
+        names.append(step.name)
+        looks.append(slices(pair.fixed.data, {"fixed": pair.fixed.data, "moved": moved}, step.displacement))
+    evolution_figure(path, dict(zip(names, looks, strict=True)), title)
 
 
 def _view(plan: BenchmarkPlan, chosen: Mapping[str, int]) -> str:

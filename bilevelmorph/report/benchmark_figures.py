@@ -124,6 +124,33 @@ def panel_figure(path: Path, looks: Mapping[str, Mapping[str, np.ndarray]], titl
     _save(figure, path)
 
 
+def evolution_figure(path: Path, looks: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
+    """Draw one slice of a pair after each step of its registration.
+
+    Args:
+        path: PNG file to write; an SVG is written beside it.
+        looks: For each step ``fixed`` and ``moved``, ``jacobian`` and ``grid``, as in `panel_figure`.
+        title: Title of the figure.
+    """
+    names = ("moved", "difference", "Jacobian", "grid")
+    shape = next(iter(looks.values()))["fixed"].shape
+    figure = _figure(2.0 * len(looks), 0.6 + 2.0 * shape[1] / shape[0] * len(names))
+    axes = figure.subplots(len(names), len(looks), squeeze=False)
+    for column, (step, look) in zip(axes.T, looks.items(), strict=True):
+        _grey(column[0], look["moved"])
+        _difference(column[1], look["moved"], look["fixed"])
+        column[2].imshow(look["jacobian"].astype(float).T, cmap="coolwarm", origin="lower", vmin=0, vmax=2)
+        _grid(column[3], look["grid"].astype(float))
+        column[0].set_title(step, fontsize=9)
+        for axis in column:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        axis.set_ylabel(name, fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
 def _figure(wide: float, high: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -16,23 +16,29 @@ def prepare(case: Any) -> Any:
     """Load the model, once, and read the images."""
     from bilevelmorph.devices import choose_gpu, use_threads
     from bilevelmorph.io.volumes import load_volume
-    from bilevelmorph.registration.registrar import Registrar
 
     if case.setting not in _registrars:
         choose_gpu("0")
         use_threads(case.threads)
-        model, quality, settings = [*case.setting.split(":", 2), "", ""][:3]
-        alone = model == "none"
-        _registrars[case.setting] = Registrar(
-            None if alone else model,
-            "affine" if case.affine else "none",
-            deformable=not alone,
-            compiled=True,
-            quality=quality or ("best" if alone else None),
-            settings=settings or None,
-            report=False,
-        )
+        _registrars[case.setting] = registrar_of(case.setting, case.affine)
     return _registrars[case.setting], load_volume(case.moving), load_volume(case.fixed)
+
+
+def registrar_of(setting: str, affine: bool) -> Any:
+    """The `bilevelmorph.registration.Registrar` of a setting, with an affine step or without."""
+    from bilevelmorph.registration.registrar import Registrar
+
+    model, quality, settings = [*setting.split(":", 2), "", ""][:3]
+    alone = model == "none"
+    return Registrar(
+        None if alone else model,
+        "affine" if affine else "none",
+        deformable=not alone,
+        compiled=True,
+        quality=quality or ("best" if alone else None),
+        settings=settings or None,
+        report=False,
+    )
 
 
 def register(prepared: Any) -> Any:
