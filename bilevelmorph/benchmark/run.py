@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bilevelmorph.errors import fail
 from bilevelmorph.io.csv import read_rows, write_csv
 from bilevelmorph.io.json import read_json, write_json
 from bilevelmorph.registration.memory import available_memory
-from bilevelmorph.temporary import temporary_folder
+from bilevelmorph.temporary import remove_abandoned, temporary_folder
 
 NOT_INSTALLED = "not installed"
 # Processes of methods that wait for their next turn are ended when less than this is free.
@@ -83,10 +84,25 @@ def run_benchmark(plan: BenchmarkPlan, quiet: bool = False) -> list[dict[str, An
         ``seconds``, ``memory_mb``, and ``error``, empty if there was none.
 
     Raises:
-        InputError: The folder has results of other settings.
+        InputError: The folder has results of other settings, or another run is writing there.
     """
     plan.out.joinpath("looks").mkdir(parents=True, exist_ok=True)
-    _check_settings(plan)
+    with _alone(plan.out):
+        _check_settings(plan)
+        return _run(plan, quiet)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse to write where another run is writing."""
+    remove_abandoned(folder)
+    if any(folder.glob("bilevelmorph-*")):
+        raise fail("out", f"{folder}, where another run is writing", "a folder of this run alone")
+    with temporary_folder(parent=folder):
+        yield
+
+
+def _run(plan: BenchmarkPlan, quiet: bool) -> list[dict[str, Any]]:
     table = plan.out / "pairs.csv"
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     if table.is_file():

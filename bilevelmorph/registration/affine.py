@@ -102,7 +102,29 @@ def _search(
     candidates = [initial, centre_translation(moving, fixed), _translation(across)]
     scores = [_score(target, source, region, c, centre) for c in candidates]
     best = candidates[int(np.argmin(scores))]
-    start, patient = _upright(target, source, region, best, candidates[2], centre)
+    starts, patient = _upright(target, source, region, best, candidates[2], centre)
+    found, scores = [], []
+    for start in starts:
+        try:
+            found.append(_refined(target, source, region, start, centre, mode, patient))
+        except InputError:
+            if start is starts[-1] and not found:
+                raise
+        else:
+            scores.append(_score(target, source, region, found[-1], centre))
+    return found[int(np.argmin(scores))]
+
+
+def _refined(
+    target: sitk.Image,
+    source: sitk.Image,
+    region: _Masks,
+    start: np.ndarray,
+    centre: np.ndarray,
+    mode: str,
+    patient: bool,
+) -> np.ndarray:
+    """A placement after the rigid and, if it is asked for, the affine step."""
     found = _optimise(target, source, region, start, centre, "rigid", patient or mode == "rigid")
     if mode == "affine":
         found = _optimise(target, source, region, found, centre, "affine", patient)
@@ -165,17 +187,21 @@ def _upright(
     start: np.ndarray,
     aligned: np.ndarray,
     centre: np.ndarray,
-) -> tuple[np.ndarray, bool]:
-    """The start, or, where it is much more similar, the images aligned by centres of mass and turned.
+) -> tuple[list[np.ndarray], bool]:
+    """The start and, where it is much more similar, the images aligned by centres of mass and turned.
+
+    Small images say too little to decide by: of 60 pairs of crops of the hippocampus, 3 seemed turned that
+    were not, and of all of these the start was the better one after both were refined at full detail.
 
     Returns:
-        The placement, and whether a turn came near it, so that it may still be far from the truth.
+        The placements to refine, and whether a turn came near the start, so that it may still be far from
+        the truth.
     """
     target, source = _smoothed(target), _smoothed(source)
     turned = _turned(target, source, region, aligned, centre)
     # Scores are negative.
     if _score(target, source, region, start, centre) < _MARGIN * turned[0][0]:
-        return start, False
+        return [start], False
     candidates = [start, *(matrix for _, matrix in turned[:_TURNS])]
     scores = []
     for matrix in candidates:
@@ -187,7 +213,9 @@ def _upright(
             scores.append(_score(target, source, region, refined, centre))
     best = int(np.argmin(scores))
     # What is turned has to be much better, because heads are nearly symmetric.
-    return (candidates[best] if scores[best] < _MARGIN * min(scores[0], 0) else start), True
+    if scores[best] < _MARGIN * min(scores[0], 0):
+        return [start, candidates[best]], True
+    return [start], True
 
 
 def right_angles() -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from bilevelmorph.data.geometry import warp_volume
 from bilevelmorph.errors import InputError
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.io.volumes import save_volume
+from bilevelmorph.temporary import temporary_folder
 
 NAMES = {1: "shell", 2: "core"}
 
@@ -110,6 +111,14 @@ def test_results_of_other_settings_are_not_mixed(pairs, tmp_path):
     ):
         with pytest.raises(InputError, match="other pairs or settings"):
             run_benchmark(other, quiet=True)
+
+
+def test_two_runs_do_not_write_to_one_folder(pairs, tmp_path):
+    plan = plan_of(pairs[:1], tmp_path / "out", "identity")
+    run_benchmark(plan, quiet=True)
+    with temporary_folder(parent=plan.out), pytest.raises(InputError, match="another run is writing"):
+        run_benchmark(plan, quiet=True)
+    assert run_benchmark(plan, quiet=True)[0]["error"] == ""
 
 
 def test_programs_of_a_method_end_with_it(pairs, users_method, tmp_path):
