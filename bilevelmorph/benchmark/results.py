@@ -111,9 +111,9 @@ def _draw(
 def _draw_evolution(path: Path, method: Method, case: PreparedCase, title: str) -> None:
     """Draw the steps of one of our methods in the slice of the other figures."""
     from bilevelmorph.benchmark.adapters.bilevelmorph import registrar_of
-    from bilevelmorph.registration.evolution import evolution
+    from bilevelmorph.registration.steps import steps_of
 
-    pair, steps = evolution(registrar_of(method.setting, case.needs_affine), case.moving, case.fixed)
+    pair, steps = steps_of(registrar_of(method.setting, case.needs_affine), case.moving, case.fixed)
     moving = Volume(pair.moving, pair.fixed.affine)
     names, looks = [], []
     for step in steps:

@@ -133,7 +133,11 @@ def _corners(
     clipped = [tf.clip_by_value(w, 0, m) for w, m in zip(where, last, strict=True)]
     weight_low = [b - c for b, c in zip(high, clipped, strict=True)]
     weights = list(zip(weight_low, [1 - w for w in weight_low], strict=True))
-    ends = [[tf.cast(end, tf.int32) for end in pair] for pair in zip(low, high, strict=True)]
+    # Clipped again, because NaN becomes an index far outside, at which programs would end.
+    ends = [
+        [tf.clip_by_value(tf.cast(end, tf.int32), 0, n - 1) for end in pair]
+        for n, *pair in zip(sizes, low, high, strict=True)
+    ]
     rows, look_up = _row_reader(volume, sizes, len(where))
     # Indices and weights of edges serve both of their corners.
     found: dict[tuple[int, ...], tuple[Any, Any]] = {(): (None, None)}

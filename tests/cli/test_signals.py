@@ -30,6 +30,14 @@ def listed(tmp_path, rng):
     return str(tmp_path / "list.csv")
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """As on a terminal: a process that is started in the background ignores SIGINT, and so do its own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def begun(process, condition):
     until = time.monotonic() + 120
     while not condition():

@@ -240,3 +240,14 @@ def test_affine_displacement_of_unknown_sizes(rng):
 
     expected = affine_displacement(tf.constant(matrix), [7, 6])
     np.testing.assert_allclose(traced(matrix, [7, 6]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("ndims", [2, 3])
+def test_a_displacement_that_is_not_a_number_gives_none(ndims):
+    """Where training diverges, the loss has to be NaN, which is noticed; the program must not end."""
+    volume = tf.random.stateless_uniform([1, *[6] * ndims, 1], [0, 1])
+    displacement = np.zeros((1, *[6] * ndims, ndims), np.float32)
+    displacement[0, 2] = np.nan
+    moved = tf.function(warp)(volume, tf.constant(displacement)).numpy()
+    assert np.isnan(moved[0, 2]).all()
+    np.testing.assert_array_equal(np.delete(moved, 2, 1), np.delete(volume.numpy(), 2, 1))

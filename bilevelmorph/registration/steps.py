@@ -28,7 +28,7 @@ class Step(NamedTuple):
     displacement: np.ndarray
 
 
-def evolution(registrar: Registrar, moving: Volume, fixed: Volume) -> tuple[PreparedPair, list[Step]]:
+def steps_of(registrar: Registrar, moving: Volume, fixed: Volume) -> tuple[PreparedPair, list[Step]]:
     """The displacement after the linear step, after each stage of the network, and after each level.
 
     Args:
@@ -40,7 +40,7 @@ def evolution(registrar: Registrar, moving: Volume, fixed: Volume) -> tuple[Prep
 
     >>> scan = np.random.default_rng(0).random((24, 20)).astype(np.float32)
     >>> images = (Volume(x, np.eye(4)) for x in (np.roll(scan, 1, 0), scan))
-    >>> [step.name for step in evolution(Registrar(None, quality="best"), *images)[1]]
+    >>> [step.name for step in steps_of(Registrar(None, quality="best"), *images)[1]]
     ['start', 'descent at 1/2', 'descent at 1/1']
     """
     pair, displacement = registrar.prepare(moving, fixed)

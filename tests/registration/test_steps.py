@@ -10,7 +10,7 @@ from bilevelmorph.config import DescentConfig
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.networks import PropagationNetwork
 from bilevelmorph.registration import Registrar
-from bilevelmorph.registration.evolution import evolution
+from bilevelmorph.registration.steps import steps_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def network():
 def test_it_ends_with_what_the_registrar_finds(images, network):
     settings = DescentConfig(levels=(2, 1), iterations=(3, 2))
     registrar = Registrar(network, quality="best", settings=settings)
-    pair, steps = evolution(registrar, *images)
+    pair, steps = steps_of(registrar, *images)
     assert [s.name for s in steps] == [
         "start",
         "network at 1/4",
@@ -46,5 +46,5 @@ def test_it_ends_with_what_the_registrar_finds(images, network):
 
 @pytest.mark.usefixtures("plain_graphs")
 def test_one_pass_ends_with_the_network(images, network):
-    steps = evolution(Registrar(network, quality="fast"), *images)[1]
+    steps = steps_of(Registrar(network, quality="fast"), *images)[1]
     assert steps[-1].name == "network at 1/2"
