@@ -93,3 +93,20 @@ def differences(problem: BilevelProblem, function, size: float = 1e-5) -> list[n
         variable.assign(before)
         out.append(slope)
     return out
+
+
+def close(result, expected, tolerance=1e-8):
+    assert result.converged, result.meaning
+    for a, b in zip(result.gradients, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def in_graph(strategy, problem):
+    """Thousands of terms, quicker than eagerly."""
+    return tf.function(lambda: strategy(problem))()
+
+
+def fastest(ridge):
+    """The rate of gradient descent that forgets the start soonest."""
+    curvatures = np.linalg.eigvalsh(ridge.curvature)
+    return 2 / (curvatures.min() + curvatures.max())
