@@ -21,11 +21,13 @@ _LEVELS = ((16, 2), (32, 3), (64, 4))
 # Standard deviation, voxels, by which the images of each level are smoothed.
 _SMOOTHING = 0.7
 # Blocks at most, where maps are refined and where starts are compared.
-_BLOCKS, _FEW = 700, 150
+_BLOCKS, _FEW = 700, 100
 # How many other orientations are refined, and the share of the mismatch upright that the best of them may
 # have. On pairs of the hippocampus, of brains and of mice, those that were turned had at most 0.73 of it,
 # those that were not at least 0.99.
 _TURNS, _MARGIN = 12, 0.85
+# Relative gain of a step at which the search for the best start ends.
+_ROUGHLY = 0.02
 
 
 class _Pair(NamedTuple):
@@ -145,8 +147,8 @@ def _placements(
     promising = [turned[i] for i in np.argsort(mismatches, kind="stable")[:_TURNS]]
     found = []
     for candidates in (placed, promising):
-        refined = (descend(coarse, m, rigid=True) for m in candidates)
-        found.append(descend(fine, min(refined, key=lambda f: f[1])[0], rigid=True))
+        refined = (descend(coarse, m, rigid=True, gain=_ROUGHLY) for m in candidates)
+        found.append(descend(fine, min(refined, key=lambda f: f[1])[0], rigid=True, gain=_ROUGHLY))
     return found[0], found[1]
 
 
