@@ -71,6 +71,9 @@ class PairOptions:
     """The same for the moving image, on its grid."""
     exclude_mask: File = None
     """Mask on the fixed grid of what is not looked at, such as a lesion."""
+    start_warp: File = None
+    """Displacement of the fixed grid from which instance optimisation begins, in place of the affine step
+    and the model, such as one of ITK, ANTs or Greedy."""
     frames: Annotated[Literal["each", "first", "mean"] | None, arg(metavar="each|first|mean")] = None
     """The moving image is a series, whose last axis is time: register each frame, which numbers all outputs
     but --moved, or only the first or the mean, whose displacement then moves all frames."""
@@ -197,6 +200,7 @@ def _one(options: Options) -> int:
     from bilevelmorph.io.json import write_json
     from bilevelmorph.io.series import load_series
     from bilevelmorph.io.volumes import load_volume
+    from bilevelmorph.io.warps import load_start
     from bilevelmorph.registration.output_paths import OutputPaths, beside
     from bilevelmorph.registration.quality import descent_settings
     from bilevelmorph.registration.region import region_of
@@ -207,7 +211,7 @@ def _one(options: Options) -> int:
     wanted["warp_format"] = options.warp_format
     outputs = OutputPaths(**wanted)
     inputs = [pair.moving, pair.fixed, pair.moving_seg]
-    inputs += [pair.fixed_mask, pair.exclude_mask, pair.moving_mask]
+    inputs += [pair.fixed_mask, pair.exclude_mask, pair.moving_mask, pair.start_warp]
     outputs.check(inputs)
     frames = load_series(str(pair.moving)) if pair.frames else []
     moving = reference_of(frames, str(pair.frames)) if frames else load_volume(str(pair.moving))
@@ -219,6 +223,7 @@ def _one(options: Options) -> int:
         for m in (pair.fixed_mask, pair.exclude_mask, pair.moving_mask)
     ]
     mask = region_of(fixed, *masks)
+    start_warp = load_start(pair.start_warp, fixed) if pair.start_warp else None
 
     from bilevelmorph.devices import choose_gpu
 
@@ -240,7 +245,7 @@ def _one(options: Options) -> int:
 
     def register(image: Volume) -> Registration:
         with tqdm(total=most, desc="iterations", leave=False, disable=hidden) as bar:
-            return registrar(image, fixed, mask, back, bar.update, moving_mask)
+            return registrar(image, fixed, mask, back, bar.update, moving_mask, start_warp)
 
     if frames:
         _register_frames(options, register, frames, outputs, seg)

@@ -120,6 +120,26 @@ def load_warp(
     return np.ascontiguousarray(data, np.float32), np.asarray(affine, float)
 
 
+def load_start(path: str | Path, fixed: Volume) -> np.ndarray:
+    """Read a displacement that has to lie on the grid of an image.
+
+    Args:
+        path: See `load_warp`.
+        fixed: The image.
+
+    Returns:
+        ``[*S, N]`` float32 voxels.
+
+    Raises:
+        InputError: The file is not a warp, or one of another grid.
+    """
+    displacement, affine = load_warp(path, moving=fixed)
+    apart = np.abs(np.linalg.inv(fixed.affine) @ affine - np.eye(4))[:3] @ [*(max(fixed.shape),) * 3, 1]
+    if displacement.shape[:-1] != fixed.shape or apart.max() > 0.05:
+        raise fail(str(path), "a warp of another grid", f"one on the grid of {fixed.name}")
+    return displacement
+
+
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The array and, if the file has one, its affine."""
     ending = one_of(f"ending of {path}", suffix(path), _ENDINGS)

@@ -76,3 +76,53 @@ def inverse_to_native(
         return (transform_points(to_moving, at) - here).astype(np.float32)
 
     return map_grid(part, moving.shape)
+
+
+def linear_part(displacement: np.ndarray, fixed: Volume) -> np.ndarray:
+    """The affine map that comes closest to a displacement, by least squares.
+
+    Args:
+        displacement: ``[*fixed, N]`` voxels of the fixed grid.
+        fixed: The fixed image.
+
+    Returns:
+        ``[4, 4]`` matrix between the worlds of the fixed and the moving image, mm.
+
+    >>> linear_part(np.ones((4, 4, 2)), Volume(np.zeros((4, 4)), np.diag([2.0, 2, 1, 1])))[:2, 3].tolist()
+    [2.0, 2.0]
+    """
+    n = fixed.ndims
+    steps = tuple(slice(None, None, max(1, size // 32)) for size in fixed.shape)
+    here = voxel_positions(fixed.shape)[steps].reshape(-1, n).astype(np.float64)
+    there = here + displacement[steps].reshape(-1, n)
+    middle, target = here.mean(0), there.mean(0)
+    linear = np.linalg.lstsq(here - middle, there - target, rcond=None)[0].T
+    matrix = np.eye(4)
+    matrix[:n, :n], matrix[:n, 3] = linear, target - linear @ middle
+    whole = fixed.affine @ matrix @ np.linalg.inv(fixed.affine)
+    return np.round(whole, 12)
+
+
+def from_native(displacement: np.ndarray, work: Volume, fixed: Volume, affine: np.ndarray) -> np.ndarray:
+    """The inverse of `to_native`.
+
+    Args:
+        displacement: ``[*fixed, N]``, the whole map, voxels of the fixed grid.
+        work, fixed, affine: See `to_native`.
+
+    Returns:
+        ``[*work, N]`` float32, voxels of `work`, without the linear part.
+
+    >>> fine, coarse = Volume(np.zeros([4, 4]), np.eye(4)), Volume(np.zeros([2, 2]), np.diag([2.0, 2, 1, 1]))
+    >>> from_native(np.full([4, 4, 2], 2.0), coarse, fine, np.eye(4))[0, 0].tolist()
+    [1.0, 1.0]
+    """
+    to_fixed = np.linalg.inv(fixed.affine) @ work.affine
+    to_work = np.linalg.inv(affine @ work.affine) @ fixed.affine
+
+    def part(rows: slice) -> np.ndarray:
+        here = voxel_positions(work.shape, rows)
+        at = transform_points(to_fixed, here)
+        return (transform_points(to_work, at + sample_field(displacement, at)) - here).astype(np.float32)
+
+    return map_grid(part, work.shape)

@@ -27,7 +27,8 @@ from bilevelmorph.models import load_model
 from bilevelmorph.registration.affine import align
 from bilevelmorph.registration.assessment import assess
 from bilevelmorph.registration.memory import available_memory, coarser_by
-from bilevelmorph.registration.native_grid import inverse_to_native, to_native
+from bilevelmorph.registration.native_grid import from_native, inverse_to_native, linear_part, to_native
+from bilevelmorph.registration.pair_checks import check_pair, check_start
 from bilevelmorph.registration.prepared_pair import PreparedPair
 from bilevelmorph.registration.quality import descent_settings, for_grid
 from bilevelmorph.registration.refinement import Refinement
@@ -153,6 +154,7 @@ class Registrar:
         inverse: bool = False,
         on_iteration: Callable[[], None] | None = None,
         moving_mask: Volume | None = None,
+        start: np.ndarray | None = None,
     ) -> Registration:
         """Register a pair.
 
@@ -163,6 +165,8 @@ class Registrar:
             inverse: Also compute the inverse displacement.
             on_iteration: Called after each iteration of instance optimisation.
             moving_mask: The same mask for the moving image, on its grid.
+            start: Displacement from which instance optimisation begins, ``[*fixed, N]`` voxels, the linear
+                part included, in place of the affine step and the model.
 
         Returns:
             A `Registration`.
@@ -171,13 +175,16 @@ class Registrar:
             InputError: The volumes cannot be registered with this model.
         """
         watch = Stopwatch()
-        self._check(moving, fixed, mask, moving_mask)
+        check_pair(moving, fixed, self.network, mask, moving_mask)
+        if start is not None:
+            check_start(start, fixed, self.affine, self.settings is None)
         mask, moving_mask = mask and onto(mask, fixed), moving_mask and onto(moving_mask, moving)
         region = None if mask is None else mask.data > 0
-        pair = self._prepared(moving, fixed, mask, moving_mask)
+        pair = self._prepared(moving, fixed, mask, moving_mask, start)
         work, source, affine = pair.fixed, pair.moving, pair.affine
         watch.lap("preparation")
-        step, back, refined = self._deform(pair, mask, moving_mask, inverse, on_iteration)
+        begun = None if start is None else from_native(start, pair.fixed, fixed, pair.affine)
+        step, back, refined = self._deform(pair, mask, moving_mask, inverse, on_iteration, begun)
         watch.lap("deformation")
         displacement = to_native(step, work, fixed, affine)
         fill = background(moving.data) if self.fill is None else self.fill
@@ -215,17 +222,25 @@ class Registrar:
         Returns:
             The pair, and the displacement from which instance optimisation starts, ``[*S, N]`` voxels.
         """
-        self._check(moving, fixed)
+        check_pair(moving, fixed, self.network)
         pair = self._prepared(moving, fixed)
         if self.predictor is None:
             return pair, np.zeros((*pair.fixed.shape, fixed.ndims), np.float32)
         return pair, self.predictor(pair.moving, pair.fixed.data).displacement
 
     def _prepared(
-        self, moving: Volume, fixed: Volume, mask: Volume | None = None, moving_mask: Volume | None = None
+        self,
+        moving: Volume,
+        fixed: Volume,
+        mask: Volume | None = None,
+        moving_mask: Volume | None = None,
+        start: np.ndarray | None = None,
     ) -> PreparedPair:
         regions = [None if m is None else m.data > 0 for m in (mask, moving_mask)]
-        affine = align(moving, fixed, self.affine, self.init, *regions)
+        if start is None:
+            affine = align(moving, fixed, self.affine, self.init, *regions)
+        else:
+            affine = linear_part(start, fixed)
         spacing = self._spacing(moving, fixed)
         work = self._work_grid(fixed, spacing)
         own = resample_to_spacing(moving, spacing) if spacing else moving
@@ -248,16 +263,18 @@ class Registrar:
         moving_mask: Volume | None,
         inverse: bool,
         on_iteration: Callable[[], None] | None,
+        start: np.ndarray | None,
     ) -> tuple[np.ndarray | None, np.ndarray | None, Refinement | None]:
         """The displacement on the work grid, its inverse if requested, and what instance optimisation did."""
         work, source = pair.fixed, pair.moving
         optimizer = self._optimizer(work.shape)
         found = None
-        if self.predictor is not None:
+        if self.predictor is not None and start is None:
             found = self.predictor(source, work.data, inverse and optimizer is None)
         if optimizer is None:
             return (None, None, None) if found is None else (found.displacement, found.inverse, None)
-        start = np.zeros((*work.shape, work.ndims), np.float32) if found is None else found.displacement
+        if start is None:
+            start = np.zeros((*work.shape, work.ndims), np.float32) if found is None else found.displacement
         weights = [] if pair.known is None else [pair.known.astype(np.float32)]
         for which, world in ((mask, np.eye(4)), (moving_mask, pair.affine)):
             if which is not None:
@@ -268,28 +285,6 @@ class Registrar:
         weight = functools.reduce(np.multiply, weights) if weights else None
         refined = optimizer(start, source, work.data, weight, inverse, on_iteration)
         return refined.displacement, refined.inverse, refined
-
-    def _check(self, moving: Volume, fixed: Volume, *masks: Volume | None) -> None:
-        if moving.ndims != fixed.ndims:
-            raise fail(
-                "pair",
-                f"{moving.ndims}-D {moving.name} and {fixed.ndims}-D {fixed.name}",
-                "both 2-D or both 3-D",
-            )
-        if fixed.ndims == 2:
-            across = (np.linalg.inv(moving.affine) @ fixed.affine)[2, :2]
-            if np.abs(across).max() * max(fixed.shape) > 0.5:
-                came = f"{moving.name} and {fixed.name}, slices of different planes"
-                raise fail("pair", came, "slices of one plane")
-        if self.network is not None and self.network.ndims != fixed.ndims:
-            came = f"{fixed.ndims}-D images for a {self.network.ndims}-D model"
-            raise fail("model", came, f"a {fixed.ndims}-D model", "train one or choose another")
-        if self.network is not None and self.network.channels != 1:
-            came = f"a model of {self.network.channels} channels"
-            raise fail("model", came, "a model of one channel, like the images")
-        for mask in masks:
-            if mask is not None and not (mask.data > 0).any():
-                raise fail(mask.name, "an empty mask", "at least one voxel above 0")
 
     def _spacing(self, moving: Volume, fixed: Volume) -> float | None:
         """The voxel size for the network: its own, that of the images (None), or what memory allows."""
@@ -340,6 +335,7 @@ def register(
     settings: DescentConfig | str | Path | None = None,
     mc_samples: int = 0,
     fill: float | None = None,
+    start: np.ndarray | None = None,
 ) -> Registration:
     """Register one pair; for many pairs with one model, use a `Registrar`.
 
@@ -355,6 +351,7 @@ def register(
         moving_mask: The same mask for the moving image, on its grid.
         exclude_mask: Mask on the fixed grid of what is left out of all of these, such as a lesion.
         inverse: Also compute the inverse displacement.
+        start: Displacement from which instance optimisation begins, see `Registrar`.
 
     Returns:
         A `Registration`, which can be saved and shows a figure in notebooks.
@@ -382,4 +379,4 @@ def register(
     given = {"fixed mask": fixed_mask, "excluded mask": exclude_mask, "moving mask": moving_mask}
     *masks, last = [None if m is None else as_volume(m, "labels", name) for name, m in given.items()]
     pair = as_volume(moving, name="moving"), as_volume(fixed, name="fixed")
-    return registrar(*pair, region_of(pair[1], *masks), inverse, moving_mask=last)
+    return registrar(*pair, region_of(pair[1], *masks), inverse, moving_mask=last, start=start)
