@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from bilevelmorph.data.geometry import centre_translation
 from bilevelmorph.data.preprocessing import PERCENTILES
 from bilevelmorph.data.volume import Volume
-from bilevelmorph.errors import InputError, argument, fail, one_of
+from bilevelmorph.errors import InputError, argument, one_of
 from bilevelmorph.registration.block_correlation import BlockCorrelation
 from bilevelmorph.registration.linear_descent import descend
 
@@ -43,6 +43,18 @@ class _Pair(NamedTuple):
         for image, weight in ((self.fixed, self.fixed_weight), (self.moving, self.moving_weight)):
             weights.append(None if weight is None else _thinned(image.with_data(weight), side).data)
         return _Pair(_thinned(self.fixed, side), _thinned(self.moving, side), *weights)
+
+    def in_plane(self, to_plane: np.ndarray) -> _Pair:
+        """Slices as volumes of one voxel in depth, in a world whose plane z = 0 is theirs."""
+        if self.fixed.ndims == 3:
+            return self
+        images = []
+        for image in (self.fixed, self.moving):
+            affine = to_plane @ image.affine
+            affine[2, [0, 1, 3]] = 0
+            images.append(Volume(image.data[..., None], affine, image.kind, image.name))
+        weights = [None if w is None else w[..., None] for w in (self.fixed_weight, self.moving_weight)]
+        return _Pair(images[0], images[1], *weights)
 
 
 class _Frame(NamedTuple):
@@ -76,7 +88,7 @@ def align(
     blocks; the best is refined from coarse to fine.
 
     Args:
-        moving, fixed: 3-D images; 2-D ones only with ``"none"``.
+        moving, fixed: Images, both 3-D or both 2-D, in planes that are parallel.
         mode: ``"none"`` (only the initial placement), ``"rigid"`` or ``"affine"``.
         start: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"`` aligns the
             centres of the grids.
@@ -100,29 +112,33 @@ def align(
     initial = centre_translation(moving, fixed) if start == "centre" else np.eye(4)
     if mode == "none":
         return initial
-    if fixed.ndims != 3:
-        raise fail("affine", f"{mode} for 2-D images", "3-D volumes", f"set {argument('affine', 'none')}")
-    pyramid, frame = _pyramid(_Pair(fixed, moving, mask, moving_mask))
-    starts = [initial, centre_translation(moving, fixed), _by_mass(pyramid[-1])]
-    (matrix, mismatch), turned = _placements(pyramid, frame, starts)
+    starts = [initial, centre_translation(moving, fixed)]
+    to_plane = _plane(fixed)
+    pair = _Pair(fixed, moving, mask, moving_mask).in_plane(to_plane)
+    ndims, (pyramid, frame) = fixed.ndims, _pyramid(pair)
+    starts = [to_plane @ m @ np.linalg.inv(to_plane) for m in starts]
+    (matrix, mismatch), turned = _placements(pyramid, frame, starts, ndims)
     if turned[1] < _MARGIN * mismatch:
         matrix = turned[0]
-    for pair, (_, stride) in zip(pyramid, _LEVELS, strict=True):
-        rigid = mode == "rigid" or pair is pyramid[0]
-        matrix, mismatch = descend(_similarity(pair, frame, stride, _BLOCKS), matrix, rigid)
+    for level, (_, stride) in zip(pyramid, _LEVELS, strict=True):
+        rigid = mode == "rigid" or level is pyramid[0]
+        matrix, mismatch = descend(_similarity(level, frame, stride, _BLOCKS), matrix, rigid, ndims)
     if not np.isfinite(mismatch):
         raise InputError(
             f"the {mode} alignment failed, because the images hardly overlap or show nothing; "
             f"set {argument('affine', 'none')}, or use images that overlap more"
         )
-    return frame.outside(matrix)
+    found = frame.outside(matrix)
+    if ndims == 2:  # from slice to slice
+        found[2, 3] = (to_plane @ (moving.affine - fixed.affine))[2, 3]
+    return np.linalg.inv(to_plane) @ found @ to_plane
 
 
 def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
     """Whether the images would be much more similar if one were turned.
 
     Args:
-        moving, fixed: 3-D images.
+        moving, fixed: Images, see `align`.
         matrix: ``[4, 4]`` present placement, from the world of `fixed` to the world of `moving`.
 
     >>> scan = np.zeros((24, 24, 24), np.float32)
@@ -131,39 +147,57 @@ def seems_turned(moving: Volume, fixed: Volume, matrix: np.ndarray) -> bool:
     >>> seems_turned(upright, upright, np.eye(4)), seems_turned(turned, upright, np.eye(4))
     (False, True)
     """
-    pyramid, frame = _pyramid(_Pair(fixed, moving, None, None))
-    upright, turned = _placements(pyramid, frame, [matrix, _by_mass(pyramid[-1])])
+    to_plane = _plane(fixed)
+    pyramid, frame = _pyramid(_Pair(fixed, moving, None, None).in_plane(to_plane))
+    starts = [to_plane @ matrix @ np.linalg.inv(to_plane)]
+    upright, turned = _placements(pyramid, frame, starts, fixed.ndims)
     return turned[1] < _MARGIN * upright[1]
 
 
 def _placements(
-    pyramid: list[_Pair], frame: _Frame, starts: list[np.ndarray]
+    pyramid: list[_Pair], frame: _Frame, starts: list[np.ndarray], ndims: int
 ) -> tuple[tuple[np.ndarray, float], tuple[np.ndarray, float]]:
-    """The best placement near the starts, and the best of turned ones, with their mismatches."""
+    """The best placement near the starts and the centres of mass, and the best of turned ones.
+
+    Both with their mismatches.
+    """
     coarse, fine = (_similarity(pyramid[i], frame, _LEVELS[i][1], _FEW) for i in (0, 1))
-    placed, by_mass = [frame.inside(m) for m in starts], frame.inside(starts[-1])
-    turned = [np.column_stack([by_mass[:, :3] @ turn, by_mass[:, 3]]) for turn in orientations()[1:]]
+    placed = [frame.inside(m) for m in (*starts, _by_mass(pyramid[-1]))]
+    linear, position = placed[-1][:, :3], placed[-1][:, 3]
+    turned = [np.column_stack([linear @ turn, position]) for turn in orientations(ndims)[1:]]
     mismatches = [coarse(m).value for m in turned]
     promising = [turned[i] for i in np.argsort(mismatches, kind="stable")[:_TURNS]]
     found = []
     for candidates in (placed, promising):
-        refined = (descend(coarse, m, rigid=True, gain=_ROUGHLY) for m in candidates)
-        found.append(descend(fine, min(refined, key=lambda f: f[1])[0], rigid=True, gain=_ROUGHLY))
+        refined = [descend(coarse, m, True, ndims, gain=_ROUGHLY) for m in candidates]
+        best = min(refined, key=lambda f: f[1])[0]
+        found.append(descend(fine, best, True, ndims, gain=_ROUGHLY))
     return found[0], found[1]
 
 
-def orientations() -> np.ndarray:
-    """Rotations ``[84, 3, 3]`` that come within 45 degrees of any other, that without a turn first.
+def orientations(ndims: int = 3) -> np.ndarray:
+    """Rotations ``[K, 3, 3]`` that come within 45 degrees of any other, that without a turn first.
 
-    Those of a cube, by right angles, and of an icosahedron.
+    Those of a cube, by right angles, and of an icosahedron; in the plane by 30 degrees each.
 
     >>> found = orientations()
-    >>> found.shape, bool((found[0] == np.eye(3)).all())
-    ((84, 3, 3), True)
+    >>> found.shape, bool((found[0] == np.eye(3)).all()), orientations(2).shape
+    ((84, 3, 3), True, (12, 3, 3))
     """
+    if ndims == 2:
+        return Rotation.from_euler("z", range(0, 360, 30), degrees=True).as_matrix()
     cube, icosahedron = (Rotation.create_group(name).as_matrix() for name in "OI")
     found = np.concatenate([cube, icosahedron])
     return found[np.argsort(-np.trace(found, axis1=1, axis2=2), kind="stable")]
+
+
+def _plane(image: Volume) -> np.ndarray:
+    """``[4, 4]`` turn that takes a slice to a plane of constant z; for 3-D images none."""
+    matrix = np.eye(4)
+    if image.ndims == 2:
+        axes, _ = np.linalg.qr(image.affine[:3, :3])
+        matrix[:3, :3] = axes.T
+    return matrix
 
 
 def _pyramid(pair: _Pair) -> tuple[list[_Pair], _Frame]:

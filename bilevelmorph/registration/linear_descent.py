@@ -15,7 +15,12 @@ _STUCK = 1e4
 
 
 def descend(
-    similarity: BlockCorrelation, matrix: np.ndarray, rigid: bool, steps: int = 20, gain: float = 1e-4
+    similarity: BlockCorrelation,
+    matrix: np.ndarray,
+    rigid: bool,
+    ndims: int = 3,
+    steps: int = 20,
+    gain: float = 1e-4,
 ) -> tuple[np.ndarray, float]:
     """Refine a map by damped Gauss-Newton steps, each of which is taken only where it helps.
 
@@ -23,6 +28,7 @@ def descend(
         similarity: How images agree under a map.
         matrix: ``[3, 4]`` map to start from, see `BlockCorrelation`.
         rigid: Turn and shift only.
+        ndims: 2 for maps that leave the third axis alone.
         steps: Number of steps at most.
         gain: Relative gain at which it ends.
 
@@ -46,13 +52,13 @@ def descend(
     for _ in range(steps):
         if not np.isfinite(now.value):
             break
-        directions = _directions(matrix, rigid)
+        directions = _directions(matrix, rigid, ndims)
         gradient = directions.T @ now.gradient
         curvature = directions.T @ now.curvature @ directions
         scale = np.diag(curvature) + 1e-12 * np.trace(curvature) + 1e-30
         while damping < _STUCK:
             step = -np.linalg.solve(curvature + np.diag(damping * scale), gradient)
-            candidate = _moved(matrix, step, rigid)
+            candidate = _moved(matrix, directions, step, rigid)
             new = similarity(candidate)
             if new.value < now.value:
                 break
@@ -66,17 +72,28 @@ def descend(
     return matrix, now.value
 
 
-def _directions(matrix: np.ndarray, rigid: bool) -> np.ndarray:
+def _directions(matrix: np.ndarray, rigid: bool, ndims: int) -> np.ndarray:
     """``[12, K]``: how the numbers of the map change with those of a step."""
-    if not rigid:
-        return np.eye(12)
-    turns = [np.column_stack([np.cross(axis, matrix[:, :3].T).T, np.zeros(3)]) for axis in np.eye(3)]
-    shifts = [np.column_stack([np.zeros((3, 3)), axis]) for axis in np.eye(3)]
-    return np.stack([change.ravel() for change in (*turns, *shifts)], 1)
+    axes = np.eye(3)[:ndims]
+    shifts = [np.column_stack([np.zeros((3, 3)), axis]) for axis in axes]
+    if rigid:
+        turns = _turns(ndims)
+        linear = [np.column_stack([np.cross(axis, matrix[:, :3].T).T, np.zeros(3)]) for axis in turns]
+    else:
+        linear = [np.column_stack([np.outer(a, b), np.zeros(3)]) for a in axes for b in axes]
+    return np.stack([change.ravel() for change in (*linear, *shifts)], 1)
 
 
-def _moved(matrix: np.ndarray, step: np.ndarray, rigid: bool) -> np.ndarray:
+def _turns(ndims: int) -> np.ndarray:
+    """The axes of turns."""
+    return np.eye(3) if ndims == 3 else np.eye(3)[2:]
+
+
+def _moved(matrix: np.ndarray, directions: np.ndarray, step: np.ndarray, rigid: bool) -> np.ndarray:
     if not rigid:
-        return matrix + step.reshape(3, 4)
-    turn = Rotation.from_rotvec(step[:3]).as_matrix()
-    return np.column_stack([turn @ matrix[:, :3], matrix[:, 3] + step[3:]])
+        return matrix + (directions @ step).reshape(3, 4)
+    ndims = 3 if len(step) == 6 else 2
+    turns = _turns(ndims)
+    turn = Rotation.from_rotvec(step[: len(turns)] @ turns).as_matrix()
+    shift = step[len(turns) :] @ np.eye(3)[:ndims]
+    return np.column_stack([turn @ matrix[:, :3], matrix[:, 3] + shift])

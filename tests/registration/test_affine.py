@@ -62,6 +62,68 @@ def test_crops_that_only_seem_turned_stay_upright(shared_data, names):
     assert np.trace(left @ right) > 1 + 2 * np.cos(np.radians(30))
 
 
+# Centre, half axes in millimetres, grey value.
+ELLIPSES = [
+    ((0, 0), (28, 22), 1.0),
+    ((10, 5), (7, 9), 0.6),
+    ((-9, 6), (6, 5), -0.5),
+    ((2, -10), (9, 5), 0.9),
+    ((-14, -8), (5, 7), 0.8),
+    ((12, -9), (6, 5), -0.4),
+]
+PLANES = {
+    "axial": np.eye(4),
+    "coronal": np.array([[1, 0, 0, 3], [0, 0, -1, 40], [0, 1, 0, -2], [0, 0, 0, 1.0]]),
+    "oblique": np.block(
+        [[Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix(), np.ones((3, 1))], [0, 0, 0, 1]]
+    ),
+}
+
+
+def head(pixels):
+    """A slice of a head of a kind: ellipses without symmetry."""
+    total = 0
+    for centre, axes, grey in ELLIPSES:
+        radius = np.linalg.norm((pixels - np.array(centre)) / axes, axis=-1)
+        total = total + grey / (1 + np.exp((radius - 1) * 12))
+    return total.astype(np.float32)
+
+
+def slices(plane, degrees, apart=0.0):
+    """Slices of one head with a known map between them, in any plane, the moving one deeper by `apart`."""
+    turn = np.eye(4)
+    turn[:2, :2] = Rotation.from_euler("z", degrees, degrees=True).as_matrix()[:2, :2] @ np.diag([1.06, 0.95])
+    turn[:2, 3] = 4, -3
+    grid = np.diag([1.5, 1.2, 1, 1]) + np.array([[0, 0, 0, -45], [0, 0, 0, -42], [0, 0, 0, 0], [0, 0, 0, 0]])
+    pixels = voxel_positions((60, 70)).astype(float)
+    flat = [transform_points(m @ grid, pixels) for m in (np.linalg.inv(turn), np.eye(4))]
+    deep = np.eye(4)
+    deep[2, 3] = apart
+    moving = Volume(head(flat[0]), plane @ deep @ grid)
+    fixed = Volume(head(flat[1]), plane @ grid)
+    return plane @ deep @ turn @ np.linalg.inv(plane), moving, fixed
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize(("degrees", "apart"), [(8, 0), (-20, 12), (170, 0)])
+def test_slices(plane, degrees, apart):
+    """Aligned within their plane, of whatever orientation, and from depth to depth."""
+    truth, moving, fixed = slices(PLANES[plane], degrees, apart)
+    corners = np.array([[0, 0, 0, 1], [59, 0, 0, 1], [0, 69, 0, 1], [59, 69, 0, 1.0]]) @ fixed.affine.T
+    found = align(moving, fixed, "affine")
+    np.testing.assert_allclose(corners @ found.T, corners @ truth.T, atol=1.0)
+    rigid = align(moving, fixed, "rigid")[:3, :3]
+    np.testing.assert_allclose(rigid @ rigid.T, np.eye(3), atol=1e-9)
+
+
+def test_the_registrar_moves_slices():
+    _, moving, fixed = slices(PLANES["coronal"], 15)
+    result = Registrar(None, "affine", deformable=False)(moving, fixed)
+    inside = (slice(15, -15),) * 2
+    assert np.abs(result.moved.data - fixed.data)[inside].mean() < 0.05
+    assert result.report["similarity_after"] > 0.8 > 2 * result.report["similarity_before"]
+
+
 def test_any_orientation_is_near_one_that_is_tried():
     tried, any_ = Rotation.from_matrix(orientations()), Rotation.random(500, random_state=0)
     apart = np.stack([(any_ * turn.inv()).magnitude() for turn in tried]).min(0)

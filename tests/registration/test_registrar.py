@@ -224,8 +224,8 @@ def test_refusals(registrar):
         registrar(target, flat)
     with pytest.raises(InputError, match=r"mask\.nii: got shape \(4, 5, 6\)"):
         registrar(target, target, mask)
-    with pytest.raises(InputError, match="2-D images"):
-        align(flat, flat, "rigid")
+    with pytest.raises(InputError, match="the images hardly overlap or show nothing"):
+        align(target.with_data(np.ones_like(target.data)), target, "rigid", mask=np.zeros(target.shape))
     with pytest.raises(InputError, match="affine"):
         align(target, target, "similarity")
     with pytest.raises(InputError, match="init"):
