@@ -59,9 +59,7 @@ class BOME(HypergradientMethod):
         self.variables = remembered_zeros(variables)
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        if not self.variables:
-            with tf.init_scope():
-                self.build(problem.inner_variables)
+        self.ready(problem)
         before = problem.values()
         _, _, at_minimum = problem.gradients(problem.inner_loss)
         apart = [tf.convert_to_tensor(v) for v in self.variables]

@@ -61,9 +61,7 @@ class F2SA(HypergradientMethod):
         self.variables = remembered_zeros(variables)
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        if not self.variables:
-            with tf.init_scope():
-                self.build(problem.inner_variables)
+        self.ready(problem)
         before = problem.values()
         _, residual, at_minimum = problem.gradients(problem.inner_loss)
 

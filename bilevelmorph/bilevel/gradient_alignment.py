@@ -49,9 +49,7 @@ class GradientAlignment(HypergradientMethod):
         ]
 
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
-        if not self.variables:
-            with tf.init_scope():
-                self.build(problem.inner_variables)
+        self.ready(problem)
         loss, inner, direct = problem.outer_gradients()
         new = [
             v + (x - v) / self.memory

@@ -39,6 +39,12 @@ class HypergradientMethod(ABC):
     def build(self, variables: Sequence[tf.Variable]) -> None:  # noqa: B027  (most have no state)
         """Create the state kept between calls, for these inner variables."""
 
+    def ready(self, problem: BilevelProblem) -> None:
+        """Create the state kept between calls, unless it is there."""
+        if not self.variables:
+            with tf.init_scope():
+                self.build(problem.inner_variables)
+
     @abstractmethod
     def __call__(self, problem: BilevelProblem) -> Hypergradient:
         """Compute the hypergradient at the present values.
