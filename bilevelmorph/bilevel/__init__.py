@@ -13,6 +13,8 @@ from bilevelmorph.bilevel.gradient_descent import GradientDescent
 from bilevelmorph.bilevel.hypergradient import Hypergradient
 from bilevelmorph.bilevel.hypergradient_method import HypergradientMethod
 from bilevelmorph.bilevel.inner_optimizer import InnerOptimizer
+from bilevelmorph.bilevel.lbfgs import LBFGS
+from bilevelmorph.bilevel.learned_inverse import LearnedInverse
 from bilevelmorph.bilevel.neumann import Neumann
 from bilevelmorph.bilevel.one_step_unroll import OneStepUnroll
 from bilevelmorph.bilevel.problem import BilevelProblem
@@ -21,6 +23,7 @@ from bilevelmorph.bilevel.truncated_unroll import TruncatedUnroll
 __all__ = [
     "BOME",
     "F2SA",
+    "LBFGS",
     "Adam",
     "BilevelProblem",
     "Chain",
@@ -33,6 +36,7 @@ __all__ = [
     "Hypergradient",
     "HypergradientMethod",
     "InnerOptimizer",
+    "LearnedInverse",
     "Neumann",
     "OneStepUnroll",
     "Stage",

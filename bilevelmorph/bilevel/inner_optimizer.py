@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from bilevelmorph.bilevel.problem import BilevelProblem
 
 Tensors = list[tf.Tensor]
 
@@ -48,6 +51,28 @@ class InnerOptimizer(ABC):
 
         The effect of `update` on a small gradient once its running means have settled.
         """
+
+    def steps(self, problem: BilevelProblem, count: int, state: Tensors) -> tuple[Tensors, tf.Tensor]:
+        """Take several steps of the inner variables of a problem, as one loop.
+
+        Args:
+            problem: Its inner variables are moved.
+            count: Number of steps.
+            state: From `initial_state` or the previous step.
+
+        Returns:
+            New state, and the number of gradients that were evaluated.
+        """
+
+        def step(k: tf.Tensor, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            values, new = self.update(problem.values(), problem.inner_gradient(), list(state))
+            problem.assign(values)
+            return (k + 1, *new)
+
+        k, *state = tf.while_loop(
+            lambda k, *_: k < count, step, (tf.constant(0), *state), parallel_iterations=1
+        )
+        return list(state), k
 
     def step_transposed(
         self, values: Tensors, gradients: Tensors, state: Tensors, vectors: Tensors

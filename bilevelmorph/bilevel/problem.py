@@ -82,19 +82,22 @@ class BilevelProblem:
         for variable, value in zip(self.inner_variables, values, strict=True):
             variable.assign(value)
 
-    def inner_gradient(self) -> Tensors:
-        """Gradient of the inner loss with respect to the inner variables."""
+    def inner_slope(self) -> tuple[tf.Tensor, Tensors]:
+        """The inner loss, and its gradient with respect to the inner variables."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.inner_variables)
             loss = self.inner_loss()
-        return tape.gradient(loss, self.inner_variables, unconnected_gradients="zero")
+        return loss, tape.gradient(loss, self.inner_variables, unconnected_gradients="zero")
+
+    def inner_gradient(self) -> Tensors:
+        """Gradient of the inner loss with respect to the inner variables."""
+        return self.inner_slope()[1]
 
     def inner_step(self) -> None:
         """Take one step of the inner optimiser."""
-        values, self.state = self.optimizer.update(self.values(), self.inner_gradient(), self.state)
-        self.assign(values)
+        self.inner_steps(1)
 
-    def inner_steps(self, count: int) -> None:
+    def inner_steps(self, count: int) -> tf.Tensor:
         """Take several steps of the inner optimiser, in a graph as one loop.
 
         In a graph the optimiser's state, if it has one, is a tensor of that graph afterwards.
@@ -102,21 +105,17 @@ class BilevelProblem:
         Args:
             count: Number of steps.
 
+        Returns:
+            The number of gradients that were evaluated.
+
         >>> w, a = tf.Variable(1.0), tf.Variable(2.0)
         >>> problem = BilevelProblem([w], [a], lambda: (w - a) ** 2, lambda: w**2)
-        >>> tf.function(problem.inner_steps)(2)
-        >>> round(float(w), 6)
-        1.36
+        >>> gradients = tf.function(problem.inner_steps)(2)
+        >>> round(float(w), 6), int(gradients)
+        (1.36, 2)
         """
-
-        def step(k: tf.Tensor, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            values, new = self.optimizer.update(self.values(), self.inner_gradient(), list(state))
-            self.assign(values)
-            return (k + 1, *new)
-
-        start = (tf.constant(0), *self.state)
-        _, *state = tf.while_loop(lambda k, *_: k < count, step, start, parallel_iterations=1)
-        self.state = list(state)
+        self.state, gradients = self.optimizer.steps(self, count, self.state)
+        return gradients
 
     def gradients(self, loss: Callable[[], tf.Tensor]) -> tuple[tf.Tensor, Tensors, Tensors]:
         """A loss, and its direct gradients with respect to inner and outer variables.
