@@ -21,10 +21,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.bilevel.clock import read
 from benchmarks.bilevel.environments import interpreter
-from benchmarks.bilevel.figure import draw, summary, table
+from benchmarks.bilevel.figure import OURS, draw, summary, table
 from benchmarks.bilevel.problems import PROBLEMS, save
 
-OURS = ("conjugate-gradient", "momentum", "neumann", "one-step", "f2sa", "bome")
 # Environment, module, and the methods that it runs.
 PEERS = {
     "jaxopt_peer": ("jax", ("jaxopt-descent", "jaxopt-lbfgs")),

@@ -8,6 +8,7 @@ from typing import Any
 COLOURS = {
     "conjugate-gradient": "C0",
     "momentum": "C9",
+    "lbfgs": "k",
     "neumann": "C1",
     "one-step": "C2",
     "f2sa": "C3",
@@ -17,7 +18,7 @@ COLOURS = {
     "torchopt": "C7",
     "optuna": "C8",
 }
-OURS = tuple(COLOURS)[:6]
+OURS = tuple(COLOURS)[:7]
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
