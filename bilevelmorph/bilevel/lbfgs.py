@@ -29,7 +29,8 @@ class LBFGS(InnerOptimizer):
     It learns the inverse of the Hessian from its steps and the changes of the gradient along them, and so
     needs fewer gradients than gradient descent where the inner problem is badly conditioned. The loss must
     be the same function in every step: no noise, no other batch. Between calls it may change a little, as
-    when the outer variables move: what was learned stays in the state and helps in the next call.
+    when the outer variables move: what was learned stays in the state and helps in the next call. A graph
+    keeps it from call to call only if it takes and returns the state.
 
     Each step takes one gradient. Where the loss has not fallen enough after a step, the variables stay as
     they were and the next step is shorter, by quadratic interpolation. Pairs along which the curvature is not
