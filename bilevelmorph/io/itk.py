@@ -14,6 +14,7 @@ from bilevelmorph.errors import fail, one_of
 from bilevelmorph.io.atomic import atomic_path
 from bilevelmorph.io.claims import check_mat
 from bilevelmorph.io.hdf5 import datasets
+from bilevelmorph.io.simpleitk import silent
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -91,10 +92,12 @@ def load_itk_affine(path: str | Path) -> np.ndarray:
     try:
         if Path(path).suffix.lower() in (".h5", ".hdf5", ".hdf"):
             with h5py.File(path, "r") as file:
-                list(datasets(file, path))
+                for _, values in datasets(file, path):
+                    _ = values[()]  # h5py notices names of transforms that are not there, ITK does not
         if Path(path).suffix.lower() == ".mat":
             check_mat(Path(path))
-        transform = SimpleITK.ReadTransform(str(path))
+        with silent():
+            transform = SimpleITK.ReadTransform(str(path))
     except (RuntimeError, UnicodeDecodeError, OSError, KeyError) as error:
         raise fail(str(path), "a file that ITK cannot read", "an ITK transform") from error
     if not transform.IsLinear():

@@ -18,6 +18,7 @@ from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import fail
 from bilevelmorph.io.claims import PACKED, check_claim, check_dicom, check_meta_header, check_text_header
 from bilevelmorph.io.headers import sheared
+from bilevelmorph.io.tiff import check_tiff
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -44,7 +45,9 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         check_text_header(path)
     if ending in (".mha", ".mhd"):
         check_meta_header(path)
-    with _locale_kept(), _silent():
+    if ending in (".tif", ".tiff"):
+        check_tiff(path)
+    with _locale_kept(), silent():
         if ending in (".dcm", ".ima", ""):
             check_dicom(path)
         reader = SimpleITK.ImageFileReader()
@@ -94,7 +97,7 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep what libraries of picture formats write to the terminal from it; errors are raised as well."""
     sys.stdout.flush()
     sys.stderr.flush()
