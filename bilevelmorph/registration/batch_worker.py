@@ -72,7 +72,11 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _registrar(settings: str) -> Any:
-    """One registrar per worker, so that all its pairs share the compiled graphs."""
+    """One registrar per worker, so that all its pairs share the model and the graphs of the descent.
+
+    The model is not compiled: whether a pair is the first of its size in a worker would show in its
+    bits, which then go on to differ in the descent. As it is, they are those of a pair by itself.
+    """
     from bilevelmorph.devices import choose_gpu, use_threads
 
     values = json.loads(settings)
@@ -85,6 +89,4 @@ def _registrar(settings: str) -> Any:
     if isinstance(chosen.get("settings"), dict):
         chosen["settings"] = DescentConfig.of(**chosen["settings"])
     alone = values["model"] is None
-    return Registrar(
-        values["model"], deformable=not alone, compiled=True, xla=values.get("xla", "auto"), **chosen
-    )
+    return Registrar(values["model"], deformable=not alone, xla=values.get("xla", "auto"), **chosen)

@@ -23,6 +23,7 @@ from bilevelmorph.io.volumes import load_volume, save_volume
 from bilevelmorph.io.warps import load_warp
 from bilevelmorph.metrics import jacobian_determinant
 from bilevelmorph.networks import PropagationNetwork
+from bilevelmorph.registration.batch_worker import _registrar, job_runner
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,42 @@ def test_a_batch_with_iterations_resumes(scans, model, tmp_path, capsys):
     former |= {"instance_steps": 0, "settings": None}
     (out / "settings.json").write_text(json.dumps(former), encoding="utf-8")
     assert main(["register", *flags, "--instance-steps", "0"]) == 0
+
+
+def test_the_same_bits_whichever_worker_did_a_pair(tmp_path, rng):
+    """As the first pair of a worker, as one of many, and by itself."""
+    x = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (24, 26, 22)], indexing="ij"))
+    for i in range(3):
+        centre = rng.uniform(-0.2, 0.2, (3, 1, 1, 1))
+        image = np.exp(-4 * ((x - centre) ** 2).sum(0)) + 0.1 * rng.random((24, 26, 22))
+        save_volume(tmp_path / f"{i}.nii.gz", Volume(image.astype(np.float32), np.eye(4)))
+    pairs = [(0, 1), (1, 2)]
+    settings = {"model": "general", "quality": "fast", "gpu": "-1"}
+    found = []
+    for order in (pairs, pairs[::-1]):
+        _registrar.cache_clear()  # another worker
+        work, out = job_runner(settings), tmp_path / str(len(found))
+        for i, j in order:
+            sides = {"moving": str(tmp_path / f"{i}.nii.gz"), "fixed": str(tmp_path / f"{j}.nii.gz")}
+            report = {"report": str(out / f"{i}{j}.json"), "root": str(out), "name": f"{i}{j}"}
+            assert work({**sides, **report, "moving_seg": None, "fixed_seg": None}) == ""
+        found.append(out)
+    alone = ["--moving", str(tmp_path / "1.nii.gz"), "--fixed", str(tmp_path / "2.nii.gz"), "--gpu", "-1"]
+    alone += ["--moved", str(tmp_path / "moved.nii.gz"), "--warp", str(tmp_path / "warp.nii.gz")]
+    assert main(["register", *alone, "--quality", "fast", "--quiet"]) == 0
+    for name in ("01/moved", "01/warp", "12/moved", "12/warp"):
+        one, two = ((out / "pairs" / f"{name}.nii.gz").read_bytes() for out in found)
+        assert one == two, name
+    for name in ("moved", "warp"):
+        assert (tmp_path / f"{name}.nii.gz").read_bytes() == (
+            found[0] / "pairs" / "12" / f"{name}.nii.gz"
+        ).read_bytes()
+    for name in ("01", "12"):
+        one, two = (json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for out in found)
+        changing = {"seconds", "moved"}
+        assert {k: v for k, v in one.items() if k not in changing} == {
+            k: v for k, v in two.items() if k not in changing
+        }
 
 
 def test_bids(scans, model, tmp_path, capsys):
