@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 
 from bilevelmorph.autoreg.time_budget import TimeBudget
 from bilevelmorph.io.atomic import atomic_path
@@ -31,23 +32,39 @@ def budgeted_oracle(
     """
 
     class Budgeted(base):
+        trials: dict[str, Any]
+        _retry_queue: list[str]
+
         def populate_space(self, trial_id: str) -> dict[str, Any]:
             budget.save()
+            if isinstance(self, kt.oracles.BayesianOptimizationOracle):
+                # Its own state is not in the file, so that what is drawn depends on the trial alone.
+                self._random_state = np.random.RandomState([self.seed, len(self.trials)])
             done = [t.metrics.get_best_value("seconds") for t in self.trials.values() if is_done(t)]
             if self.trials and budget.used(part) + max(done, default=0.0) > seconds:
                 return {"status": kt.engine.trial.TrialStatus.STOPPED}
             return super().populate_space(trial_id)
 
         def save(self) -> None:
-            _write(self._get_oracle_fname(), self.get_state())
+            state = self.get_state()
+            # A set, whose order is another one in every process.
+            _write(self._get_oracle_fname(), state | {"tried_so_far": sorted(state["tried_so_far"])})
 
         def reload(self) -> None:
+            """Read the state; a trial that a killed process had begun is as if it had not, or has ended."""
+            self.verbose = 0
             super().reload()
-            # A process killed between the two files of a new trial leaves it on disk but not in this list.
-            for name, trial in self.trials.items():
-                if trial.status == "RUNNING" and name not in self._retry_queue:
+            known = {*self.start_order}
+            # The list is written after the trial: it draws the same once more.
+            self.trials = {k: t for k, t in sorted(self.trials.items()) if k in known}
+            begun, self._retry_queue = [*dict.fromkeys(self._retry_queue)], []
+            for name in begun:
+                trial = self.trials[name]
+                if trial.status == "RUNNING":
+                    trial.metrics = type(trial.metrics)()
                     self._retry_queue.append(name)
-                    self.start_order.append(name)
+                elif name not in self.end_order:
+                    self.end_trial(trial)
 
         def _save_trial(self, trial: Any) -> None:
             _write(Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
@@ -57,6 +74,10 @@ def budgeted_oracle(
 
 class _WholeFiles:
     """Writes the tuner's state atomically: Keras Tuner cannot resume from a truncated file."""
+
+    def on_search_begin(self: Any) -> None:
+        """Write the state before the first trial: without it, that one would not be found again."""
+        self.save()
 
     def save(self: Any) -> None:
         if not self._is_worker():

@@ -23,6 +23,7 @@ from bilevelmorph.io.csv import write_csv
 from bilevelmorph.io.json import write_json
 from bilevelmorph.layers.mixed_op import OPERATIONS
 from bilevelmorph.networks.genotype import Genotype
+from bilevelmorph.temporary import remove_abandoned_below
 from bilevelmorph.training.build import make_energy
 from bilevelmorph.training.check import check
 from bilevelmorph.training.data import TrainingData
@@ -76,6 +77,7 @@ def search(config: SearchConfig | None = None, quiet: bool = False, **options: o
     folder = Path(config.budget.out)
     data = open_search_data(config, labelled)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_abandoned_below(folder)
     _same_search(config, folder)
     budget = TimeBudget(folder / "clock.json")
     progress = Progress(config, budget, "Dice" if labelled else "label-free score", quiet)

@@ -72,24 +72,27 @@ def test_a_file_that_is_not_written_to_its_end_leaves_the_one_before(tmp_path, m
     assert [p.name for p in path.parent.iterdir()] == ["oracle.json"]
 
 
-def test_a_trial_that_the_oracle_does_not_list_is_tried_again(tmp_path):
-    """Killed between writing a new trial and its own list."""
+@pytest.fixture
+def oracle(tmp_path):
+    """Makes oracles of one folder, with a parameter to search."""
 
-    def oracle():
-        made = budgeted_oracle(
-            kt.oracles.RandomSearchOracle,
-            TimeBudget(tmp_path / "clock.json"),
-            "tuner-random",
-            60.0,
-            objective=kt.Objective("score", "max"),
-            max_trials=2,
-        )
+    def make():
+        budget, options = TimeBudget(tmp_path / "clock.json"), {"objective": kt.Objective("score", "max")}
+        base = kt.oracles.RandomSearchOracle
+        made = budgeted_oracle(base, budget, "tuner-random", 60.0, **options, max_trials=2)
         made._set_project_dir(str(tmp_path), "tuner-random")
         return made
 
-    first = oracle()
+    first = make()
     first.hyperparameters.Int("width", 1, 9)
     first.save()
+    return make
+
+
+def test_a_trial_that_the_oracle_does_not_list_is_tried_again(oracle, tmp_path):
+    """Killed between writing a new trial and its own list."""
+    first = oracle()
+    first.reload()
     before = (tmp_path / "tuner-random" / "oracle.json").read_bytes()
     trial = first.create_trial("tuner0")
     (tmp_path / "tuner-random" / "oracle.json").write_bytes(before)
@@ -99,6 +102,29 @@ def test_a_trial_that_the_oracle_does_not_list_is_tried_again(tmp_path):
     assert again.trial_id == trial.trial_id
     assert again.hyperparameters.values == trial.hyperparameters.values
     assert second.start_order == [trial.trial_id]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_trial_that_has_ended_is_not_tried_again(oracle, tmp_path, listed):
+    """Killed as it had ended, before or after the list said so."""
+    first, path = oracle(), tmp_path / "tuner-random" / "oracle.json"
+    first.reload()
+    trial = first.create_trial("tuner0")
+    before = path.read_bytes()
+    first.update_trial(trial.trial_id, {"score": 0.5, "seconds": 1.0})
+    trial.status = "COMPLETED"
+    first.end_trial(trial)
+    expected = json.loads(path.read_bytes())
+    if not listed:
+        path.write_bytes(before)
+    second = oracle()
+    second.reload()
+    assert second.create_trial("tuner0").trial_id != trial.trial_id
+    assert second.end_order == [trial.trial_id]
+    found = json.loads(path.read_bytes())
+    assert {k: found[k] for k in ("end_order", "run_times")} == {
+        k: expected[k] for k in ("end_order", "run_times")
+    }
 
 
 def test_a_killed_search_loses_one_trial_at_most(scans, tmp_path):
