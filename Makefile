@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reor
 PLATFORM = $(shell $(PYTHON) -c 'import sys, sysconfig; print(*sys.version_info[:2], sep=".", end="-"); print(sysconfig.get_platform())')
 LOCK = .ci/lock-$(PLATFORM).txt
 
-.PHONY: demo test check lint docs coverage bench fuzz lock clean
+.PHONY: demo test check lint docs coverage bench fuzz lock audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/bilevelmorph demo --out demo-output
@@ -58,9 +58,17 @@ $(VENV)/.test: $(VENV)/bin/python setup.py
 fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzzing.py --minutes 10 --out fuzz-output
 
-# Takes the versions of this environment as those of the tests; pip-audit compares them with known flaws.
+# Takes the versions of this environment as those of the tests.
 lock: $(VENV)/.test
 	$(BIN)/python -m pip freeze --exclude-editable > $(LOCK)
+
+# Compares them with known flaws, which takes the internet; packages of which nothing is known fail too.
+audit: $(VENV)/audit/bin/pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(LOCK)
+
+$(VENV)/audit/bin/pip-audit: $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 
 clean:
 	rm -rf $(VENV) demo-output fuzz-output site

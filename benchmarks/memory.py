@@ -1,8 +1,9 @@
 """Does memory stay flat over long runs? Registrations and validations in one process, trials of a search.
 
-Prints the resident memory in the course of each, and its slope in MB per hundred, after the first
-fifth, in which graphs are made. A search trains its trials in child processes, so that what counts
-is the memory of the parent.
+Prints the resident memory in the course of each, and its slope in kB an item with its standard error,
+after the first fifth, in which graphs are made. The items are taken in twenty blocks, whose medians are
+fitted by a line: neighbouring items are not independent. A search trains its trials in child processes,
+so that what counts is the memory of the parent. --limit ends each part after so many seconds.
 Run: python benchmarks/memory.py --registrations 1000 --validations 500 --trials 50
 """
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 SHAPES = ((24, 32, 28), (32, 24, 24), (28, 28, 36))
-POINTS = 20
+BLOCKS = 20
 
 
 def resident_mb() -> float:
@@ -30,20 +32,37 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def course(name: str, count: int, once: Callable[[int], object]) -> dict[str, object]:
-    """Call a function so many times; memory at twenty points and its slope per hundred calls."""
-    at, memory = [], []
+def course(name: str, count: int, limit: float, once: Callable[[int], object]) -> dict[str, object]:
+    """Call a function so many times, or until the time is up; memory in its course, and the slope."""
+    memory, until = [], time.monotonic() + limit
     for i in tqdm(range(count), desc=name):
         once(i)
-        if i % max(1, count // POINTS) == 0 or i == count - 1:
-            at.append(i)
-            memory.append(resident_mb())
-    late = [i for i, n in enumerate(at) if n >= count / 5]
-    slope = np.polyfit(np.array(at)[late], np.array(memory)[late], 1)[0]
-    return {"count": count, "mb": [round(m) for m in memory], "mb_per_hundred": round(100 * slope, 2)}
+        memory.append(resident_mb())
+        if time.monotonic() > until:
+            break
+    late = np.array(memory[len(memory) // 5 :])
+    slope, error = slope_of(late)
+    return {
+        "count": len(memory),
+        "mb": [round(m) for m in memory[:: max(1, len(memory) // BLOCKS)]],
+        "kb_per_item": round(1024 * slope, 1),
+        "standard_error": round(1024 * error, 1),
+    }
 
 
-def registrations(count: int) -> dict[str, object]:
+def slope_of(values: np.ndarray) -> tuple[float, float]:
+    """Slope per item of a line through the medians of blocks, and its standard error."""
+    blocks = np.array_split(np.arange(len(values)), min(BLOCKS, len(values)))
+    x, y = (np.array([np.median(v[b]) for b in blocks]) for v in (np.arange(len(values)), values))
+    if len(x) < 3:
+        return float("nan"), float("nan")
+    x = x - x.mean()
+    slope = float(x @ y / (x @ x))
+    rest = y - y.mean() - slope * x
+    return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+
+
+def registrations(count: int, limit: float) -> dict[str, object]:
     """One `Registrar` for images of three sizes in turn, with instance optimisation."""
     from bilevelmorph.data.volume import Volume
     from bilevelmorph.registration import Registrar
@@ -51,10 +70,10 @@ def registrations(count: int) -> dict[str, object]:
     rng = np.random.default_rng(0)
     pairs = [[Volume(rng.random(s, np.float32), np.eye(4)) for _ in range(2)] for s in SHAPES]
     registrar = Registrar(affine="affine", instance_steps=2)
-    return course("registrations", count, lambda i: registrar(*pairs[i % len(pairs)]))
+    return course("registrations", count, limit, lambda i: registrar(*pairs[i % len(pairs)]))
 
 
-def validations(count: int, scans: Path) -> dict[str, object]:
+def validations(count: int, limit: float, scans: Path) -> dict[str, object]:
     """The validation of a training run, on a network that does not change."""
     from bilevelmorph.config import TrainingConfig
     from bilevelmorph.networks.build import build_network
@@ -64,10 +83,10 @@ def validations(count: int, scans: Path) -> dict[str, object]:
     data = open_data(config)
     network = build_network(config, data.pairs.shape)
     assert data.validation is not None
-    return course("validations", count, lambda _: data.validation(network))
+    return course("validations", count, limit, lambda _: data.validation(network))
 
 
-def trials(count: int, scans: Path) -> dict[str, object]:
+def trials(count: int, limit: float, scans: Path) -> dict[str, object]:
     """Trials of a random search."""
     from bilevelmorph.autoreg.trial_worker import TrialWorker
     from bilevelmorph.config import SearchConfig
@@ -77,7 +96,9 @@ def trials(count: int, scans: Path) -> dict[str, object]:
     train = TrialWorker(config, labelled=True)
     genotype = Genotype.uniform("conv1", (2,), 1, 4)
     try:
-        return course("trials", count, lambda _: train(genotype, {"similarity": 1.0, "regularity": 0.1}))
+        return course(
+            "trials", count, limit, lambda _: train(genotype, {"similarity": 1.0, "regularity": 0.1})
+        )
     finally:
         train.close()
 
@@ -104,16 +125,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("registrations", 1000), ("validations", 500), ("trials", 50)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds for each of the three")
     options = parser.parse_args()
-    found = {}
+    found, limit = {}, options.limit
     with tempfile.TemporaryDirectory() as folder:
         scans = write_scans(Path(folder))
         if options.registrations:
-            found["registrations"] = registrations(options.registrations)
+            found["registrations"] = registrations(options.registrations, limit)
         if options.validations:
-            found["validations"] = validations(options.validations, scans)
+            found["validations"] = validations(options.validations, limit, scans)
         if options.trials:
-            found["trials"] = trials(options.trials, scans)
+            found["trials"] = trials(options.trials, limit, scans)
     print(json.dumps(found, indent=2))
 
 
