@@ -49,6 +49,8 @@ class Validation:
         if network is not self._network:  # a graph for every call would never be freed
             self._network = network
             self._predict = tf.function(lambda m, f: network([m, f], training=False)["displacement"])
+            # Where every trial of a search has a network of its own, TensorFlow would warn of retracing.
+            self._predict._omit_frequent_tracing_warning = True
         scores, folds = [], []
         for pair in self.pairs:
             moving, fixed = (tf.constant(self.source.image(s)[None]) for s in (pair.moving, pair.fixed))
