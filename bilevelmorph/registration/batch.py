@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel as nib
 from tqdm import tqdm
 
 from bilevelmorph.config.codec import to_dict
@@ -27,6 +29,8 @@ from bilevelmorph.registration.worker_pool import WorkerPool
 from bilevelmorph.report.cohort_page import write_cohort_page
 from bilevelmorph.temporary import remove_abandoned_below
 
+# Pairs with fixed images of one grid from which it pays to compile for that grid.
+MANY = 10
 # Settings of version 0.1 with their current names.
 RENAMED = {"start": "init", "samples": "mc_samples"}
 
@@ -163,7 +167,18 @@ def _jobs(pairs: Sequence[Pair], folder: Path) -> list[dict[str, Any]]:
         name = f"{_stem(pair.moving.image)}_to_{_stem(pair.fixed.image)}-{mark}"
         report = str(folder / "pairs" / f"{name}.json")
         jobs.setdefault(name, {"name": name, "root": str(folder), "report": report, **files})
-    return list(jobs.values())
+    grids = {name: _grid(job["fixed"]) for name, job in jobs.items()}
+    counts = Counter(grids.values())
+    return [{**job, "compiled": counts[grids[name]] >= MANY} for name, job in jobs.items()]
+
+
+def _grid(path: str) -> Any:
+    """Size and spacing of an image as its header has them, or the file itself where that is not NIfTI's."""
+    try:
+        header: Any = nib.load(path).header
+        return (*header.get_data_shape(), *map(float, header.get_zooms()))
+    except Exception:  # whatever is wrong with it, its own registration will say
+        return path
 
 
 def _check_names(jobs: Sequence[dict[str, Any]]) -> None:

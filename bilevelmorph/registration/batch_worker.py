@@ -47,7 +47,7 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
     moving, fixed = load_volume(job["moving"]), load_volume(job["fixed"])
     segs = [load_volume(job[k], "labels") if job[k] else None for k in ("moving_seg", "fixed_seg")]
     segs = [s and onto(s, image) for s, image in zip(segs, (moving, fixed), strict=True)]
-    registrar = _registrar(json.dumps(settings, sort_keys=True))
+    registrar = _registrar(json.dumps(settings, sort_keys=True), bool(job.get("compiled")))
     result = registrar(moving, fixed)
     bids = bool(settings.get("bids"))
     outputs = OutputPaths.in_folder(
@@ -70,12 +70,12 @@ def _register(settings: dict[str, Any], job: dict[str, Any]) -> None:
     write_json(job["report"], row)
 
 
-@functools.lru_cache(maxsize=1)
-def _registrar(settings: str) -> Any:
+@functools.lru_cache(maxsize=2)
+def _registrar(settings: str, compiled: bool) -> Any:
     """One registrar per worker, so that all its pairs share the model and the graphs of the descent.
 
-    The model is not compiled: whether a pair is the first of its size in a worker would show in its
-    bits, which then go on to differ in the descent. As it is, they are those of a pair by itself.
+    Compiled for a grid at once or never: whether a pair is the first of its size in a worker would show
+    in its bits, which then go on to differ in the descent.
     """
     from bilevelmorph.devices import choose_gpu, use_threads
 
@@ -89,4 +89,5 @@ def _registrar(settings: str) -> Any:
     if isinstance(chosen.get("settings"), dict):
         chosen["settings"] = DescentConfig.of(**chosen["settings"])
     alone = values["model"] is None
-    return Registrar(values["model"], deformable=not alone, xla=values.get("xla", "auto"), **chosen)
+    chosen |= {"compiled": "at once" if compiled else False, "xla": values.get("xla", "auto")}
+    return Registrar(values["model"], deformable=not alone, **chosen)

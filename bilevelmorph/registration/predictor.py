@@ -35,7 +35,7 @@ class Predictor:
 
     Args:
         network: A registration network for single-channel images.
-        compiled: Compile for a grid when it occurs a second time.
+        compiled: True compiles for a grid when it occurs a second time, ``"at once"`` when it occurs first.
         xla: What XLA compiles in that case, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import PropagationNetwork
@@ -44,7 +44,7 @@ class Predictor:
     (9, 8, 2)
     """
 
-    def __init__(self, network: RegistrationNetwork, compiled: bool = False, xla: str = "auto") -> None:
+    def __init__(self, network: RegistrationNetwork, compiled: bool | str = False, xla: str = "auto") -> None:
         self.network, self.compiled, self.xla = network, compiled, xla
         self._graph: Callable[..., Any] = tf.function(self._deform, autograph=False)
         self._grids: set[tuple[int, ...]] = set()
@@ -59,7 +59,7 @@ class Predictor:
         images = [tf.constant(x[None, ..., None], tf.float32) for x in (moving, fixed)]
         again = moving.shape in self._grids
         self._grids.add(moving.shape)
-        if self.compiled and again:
+        if self.compiled and (again or self.compiled == "at once"):
             with using_xla(self.xla):
                 found = self._graph(images[0], images[1], inverse)
         else:

@@ -56,8 +56,9 @@ class Registrar:
         init: Initial placement: ``"header"`` trusts the world coordinates, ``"centre"``
             aligns the centres of the grids; None takes the placement used in training.
         deformable: False uses no model.
-        compiled: Compile for a grid when it occurs a second time. This takes longer than
-            registering a few pairs but makes all further ones several times faster.
+        compiled: Compile for a grid when it occurs a second time, or, with ``"at once"``, when it occurs
+            first. This takes longer than registering a few pairs but makes all further ones several
+            times faster.
         quality: How long to optimise each pair after the model: ``"fast"`` not at all, ``"balanced"``
             large images at half resolution only, ``"best"`` up to full resolution. By
             default ``"balanced"``, or ``"fast"`` without a model.
@@ -87,7 +88,7 @@ class Registrar:
         affine: str = "none",
         init: str | None = None,
         deformable: bool = True,
-        compiled: bool = False,
+        compiled: bool | str = False,
         quality: str | None = None,
         instance_steps: int | Sequence[int] | None = None,
         similarity: str | Sequence[str] | None = None,
@@ -113,7 +114,7 @@ class Registrar:
         self.uncertainty = self._make_uncertainty(mc_samples)
         self.predictor = self._make_predictor(compiled)
 
-    def _make_predictor(self, compiled: bool) -> Predictor | None:
+    def _make_predictor(self, compiled: bool | str) -> Predictor | None:
         if self.network is None:
             return None
         from bilevelmorph.registration.predictor import Predictor

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,11 +19,13 @@ import pytest
 from bilevelmorph.cli.main import main
 from bilevelmorph.config import DescentConfig
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.pairs import Pair, Subject
 from bilevelmorph.io.csv import read_rows
 from bilevelmorph.io.volumes import load_volume, save_volume
 from bilevelmorph.io.warps import load_warp
 from bilevelmorph.metrics import jacobian_determinant
 from bilevelmorph.networks import PropagationNetwork
+from bilevelmorph.registration.batch import _jobs
 from bilevelmorph.registration.batch_worker import _registrar, job_runner
 
 
@@ -154,8 +157,9 @@ def test_a_batch_with_iterations_resumes(scans, model, tmp_path, capsys):
     assert main(["register", *flags, "--instance-steps", "0"]) == 0
 
 
-def test_the_same_bits_whichever_worker_did_a_pair(tmp_path, rng):
-    """As the first pair of a worker, as one of many, and by itself."""
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_same_bits_whichever_worker_did_a_pair(tmp_path, rng, compiled):
+    """As the first pair of a worker, as one of many and, unless compiled, by itself."""
     x = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (24, 26, 22)], indexing="ij"))
     for i in range(3):
         centre = rng.uniform(-0.2, 0.2, (3, 1, 1, 1))
@@ -170,14 +174,18 @@ def test_the_same_bits_whichever_worker_did_a_pair(tmp_path, rng):
         for i, j in order:
             sides = {"moving": str(tmp_path / f"{i}.nii.gz"), "fixed": str(tmp_path / f"{j}.nii.gz")}
             report = {"report": str(out / f"{i}{j}.json"), "root": str(out), "name": f"{i}{j}"}
-            assert work({**sides, **report, "moving_seg": None, "fixed_seg": None}) == ""
+            assert (
+                work({**sides, **report, "moving_seg": None, "fixed_seg": None, "compiled": compiled}) == ""
+            )
         found.append(out)
-    alone = ["--moving", str(tmp_path / "1.nii.gz"), "--fixed", str(tmp_path / "2.nii.gz"), "--gpu", "-1"]
-    alone += ["--moved", str(tmp_path / "moved.nii.gz"), "--warp", str(tmp_path / "warp.nii.gz")]
-    assert main(["register", *alone, "--quality", "fast", "--quiet"]) == 0
     for name in ("01/moved", "01/warp", "12/moved", "12/warp"):
         one, two = ((out / "pairs" / f"{name}.nii.gz").read_bytes() for out in found)
         assert one == two, name
+    if compiled:
+        return
+    alone = ["--moving", str(tmp_path / "1.nii.gz"), "--fixed", str(tmp_path / "2.nii.gz"), "--gpu", "-1"]
+    alone += ["--moved", str(tmp_path / "moved.nii.gz"), "--warp", str(tmp_path / "warp.nii.gz")]
+    assert main(["register", *alone, "--quality", "fast", "--quiet"]) == 0
     for name in ("moved", "warp"):
         assert (tmp_path / f"{name}.nii.gz").read_bytes() == (
             found[0] / "pairs" / "12" / f"{name}.nii.gz"
@@ -188,6 +196,17 @@ def test_the_same_bits_whichever_worker_did_a_pair(tmp_path, rng):
         assert {k: v for k, v in one.items() if k not in changing} == {
             k: v for k, v in two.items() if k not in changing
         }
+
+
+def test_compiled_where_many_share_a_grid(tmp_path):
+    """Whatever their names are; the headers tell."""
+    for name, shape in {"a": (8, 8, 8), "b": (8, 8, 8), "c": (9, 8, 8)}.items():
+        save_volume(tmp_path / f"{name}.nii.gz", Volume(np.zeros(shape, np.float32), np.eye(4)))
+    moving = [Subject(tmp_path / f"{i}.nii.gz") for i in range(7)]
+    fixed = {name: Subject(tmp_path / f"{name}.nii.gz") for name in ("a", "b", "c", "missing")}
+    pairs = [Pair(m, fixed[name]) for name in fixed for m in moving]
+    decided = {(Path(job["fixed"]).name[0], job["compiled"]) for job in _jobs(pairs, tmp_path)}
+    assert decided == {("a", True), ("b", True), ("c", False), ("m", False)}
 
 
 def test_bids(scans, model, tmp_path, capsys):
