@@ -69,12 +69,12 @@ def speed_figure(path: Path, summary: Sequence[Mapping[str, Any]], score: str, l
     figure = _figure(7, 4.5)
     axis = figure.subplots()
     shown = [row for row in summary if score in row and row.get("seconds", 0) > 1e-3]
+    names = []
     for row, shade in zip(shown, _colours(len(shown)), strict=True):
         error = row[f"{score}_sd"] / max(1, row["pairs"]) ** 0.5
-        axis.errorbar(row["seconds"], row[score], error, fmt="o", color=shade, capsize=2)
-        axis.annotate(
-            row["method"], (row["seconds"], row[score]), (6, 4), textcoords="offset points", fontsize=8
-        )
+        place = row["seconds"], row[score]
+        axis.errorbar(*place, error, fmt="o", color=shade, capsize=2)
+        names.append(axis.annotate(row["method"], place, (6, 4), textcoords="offset points", fontsize=8))
     axis.set_xscale("log")
     for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         ticks("{x:g}")
@@ -83,7 +83,19 @@ def speed_figure(path: Path, summary: Sequence[Mapping[str, Any]], score: str, l
     axis.set_ylabel(f"{label}, mean and its standard error")
     axis.margins(0.15)
     axis.grid(linewidth=0.3)
+    _apart(figure, names)
     _save(figure, path)
+
+
+def _apart(figure: Any, names: Sequence[Any]) -> None:
+    """Move names down that would lie on one another."""
+    figure.draw_without_rendering()
+    placed: list[Any] = []
+    for name in sorted(names, key=lambda n: -n.xy[1]):
+        while any(name.get_window_extent().overlaps(box) for box in placed):
+            x, y = name.get_position()
+            name.set_position((x, y - 2))
+        placed.append(name.get_window_extent())
 
 
 def panel_figure(path: Path, looks: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
