@@ -2,8 +2,10 @@
 
 Prints the resident memory in the course of each, and its slope in kB an item with its standard error,
 after the first fifth, in which graphs are made. The items are taken in twenty blocks, whose medians are
-fitted by a line: neighbouring items are not independent. A search trains its trials in child processes,
-so that what counts is the memory of the parent. --limit ends each part after so many seconds.
+fitted by a line: neighbouring items are not independent. Workers of a cohort, which meet new sizes of images
+all the time, are renewed as they grow; here are three sizes. A search trains its trials in child processes,
+so that what counts is the memory of the parent. --limit ends each part so many seconds
+after the first few items.
 Run: python benchmarks/memory.py --registrations 1000 --validations 500 --trials 50
 """
 
@@ -34,10 +36,12 @@ def resident_mb() -> float:
 
 def course(name: str, count: int, limit: float, once: Callable[[int], object]) -> dict[str, object]:
     """Call a function so many times, or until the time is up; memory in its course, and the slope."""
-    memory, until = [], time.monotonic() + limit
+    memory, until = [], float("inf")
     for i in tqdm(range(count), desc=name):
         once(i)
         memory.append(resident_mb())
+        if i == len(SHAPES):  # there is a graph for each by now
+            until = time.monotonic() + limit
         if time.monotonic() > until:
             break
     late = np.array(memory[len(memory) // 5 :])

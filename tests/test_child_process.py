@@ -61,6 +61,24 @@ def test_a_pool_goes_on_after_deaths():
     assert [line for line in left if "spawn_main" in " ".join(line)] == []
 
 
+def growing(_):
+    """Keeps what it was asked for, in megabytes, and answers with its process."""
+    kept = []
+
+    def answer(megabytes):
+        kept.append(b"x" * (megabytes << 20))
+        return os.getpid()
+
+    return answer
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+def test_a_pool_renews_what_has_grown(monkeypatch):
+    monkeypatch.setattr("bilevelmorph.registration.worker_pool.GROWN_BYTES", 30 << 20)
+    first, second, third, fourth = (pid for _, pid, _ in WorkerPool(1, growing, 0).answers([50, 20, 20, 1]))
+    assert first == second == third != fourth
+
+
 def test_a_child_ends_with_its_parent_even_if_that_is_killed():
     code = (
         "import time\nfrom operator import itemgetter\nfrom bilevelmorph.child_process import ChildProcess\n"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 from bilevelmorph.child_process import ChildProcess
 
 # A request that ends its worker so many times is given up: it needs more memory than there is.
 ATTEMPTS = 3
+# A worker that has grown by so much since its first answer is renewed: TensorFlow keeps more than
+# 100 MB of graphs for every size of images that instance optimisation meets.
+GROWN_BYTES = 1 << 30
 
 
 class WorkerPool:
@@ -33,10 +38,11 @@ class WorkerPool:
     def answers(self, requests: Iterable[Any]) -> Iterator[tuple[Any, Any, str]]:
         """Yield each request with its answer, or None and the error, as they come.
 
-        A worker that dies is replaced, and its request is tried again.
+        A worker that dies is replaced, and its request is tried again; one that has grown is renewed.
         """
         open_requests = deque((request, 1) for request in requests)
         busy: dict[Any, tuple[ChildProcess, Any, int]] = {}
+        at_first: dict[int, int] = {}
         idle: list[ChildProcess] = []
         try:
             while open_requests or busy:
@@ -61,8 +67,22 @@ class WorkerPool:
                             continue
                         yield request, None, f"{death} ({attempt} times)"
                         continue
-                    idle.append(worker)
+                    used = _resident_bytes(worker.pid)
+                    if used - at_first.setdefault(worker.pid, used) > GROWN_BYTES:
+                        del at_first[worker.pid]
+                        worker.close()
+                    else:
+                        idle.append(worker)
                     yield request, answer, error
         finally:
             for worker in [*idle, *(worker for worker, *_ in busy.values())]:
                 worker.close()
+
+
+def _resident_bytes(process: int) -> int:
+    """Memory of a process; 0 where that cannot be seen."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError, AttributeError):
+        return 0
