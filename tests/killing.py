@@ -151,9 +151,10 @@ def _completed(folder: Path) -> int:
 def run_cohort(scans: Path, folder: Path, resume: bool = False) -> None:
     """`register --pairs`, which resumes by itself."""
     batch.WorkerPool = Pool
-    settings = {"model": None, "affine": "rigid", "warp_format": "voxelmorph", "bids": False}
+    settings = {"model": None, "affine": "none", "warp_format": "voxelmorph", "bids": False}
     pairs = read_csv(str(scans / "pairs.csv"))
-    batch.register_batch(pairs, settings, folder, workers=1, quiet=True)
+    if batch.register_batch(pairs, settings, folder, workers=1, quiet=True).failed:
+        raise RuntimeError("a pair failed")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
