@@ -121,16 +121,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _main(arguments)
             sys.stdout.flush()
             return status
-    except Terminated:
-        print(f"{prog}: terminated", file=sys.stderr)
-        return 128 + signal.SIGTERM
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        return _ended(prog, error)
+    except RuntimeError as error:
+        # What Python makes of an interrupt while it builds a class.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return _ended(prog, error.__cause__)
     except BrokenPipeError:
         # As `head` expects: quietly. The interpreter must not write to the pipe again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _ended(prog: str, error: KeyboardInterrupt) -> int:
+    """Say that a signal ended the command, and return its exit status."""
+    # An interrupt while an extension is imported makes Python end by the signal itself, whatever the
+    # status; it forgets that when it runs a string.
+    exec("")
+    number, what = (
+        (signal.SIGTERM, "terminated") if isinstance(error, Terminated) else (signal.SIGINT, "interrupted")
+    )
+    print(f"{prog}: {what}", file=sys.stderr)
+    return 128 + number
 
 
 def _main(arguments: list[str]) -> int:

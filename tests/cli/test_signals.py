@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from bilevelmorph.cli.main import Terminated, main
 from bilevelmorph.data.volume import Volume
 from bilevelmorph.io.volumes import save_volume
 from bilevelmorph.temporary import KINDS
@@ -76,3 +77,27 @@ def test_an_output_that_nobody_reads(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_interrupts_that_python_wraps(monkeypatch, capsys, error, status, wrapped):
+    """As it does with those that come while it builds a class."""
+
+    def interrupted(*_):
+        if wrapped:
+            raise RuntimeError("Error calling __set_name__") from error()
+        raise error
+
+    monkeypatch.setattr("bilevelmorph.cli.main.run", interrupted)
+    assert main(["models"]) == status
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_other_errors_are_not_taken_for_interrupts(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a fault") from ValueError()
+
+    monkeypatch.setattr("bilevelmorph.cli.main.run", broken)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["models"])
