@@ -24,7 +24,7 @@ _SMOOTHING = 0.7
 _BLOCKS, _FEW = 700, 100
 # How many other orientations are refined, and the share of the mismatch upright that the best of them may
 # have. On pairs of the hippocampus, of brains and of mice, those that were turned had at most 0.73 of it,
-# those that were not at least 0.99.
+# those that were not at least 0.98.
 _TURNS, _MARGIN = 12, 0.85
 # Relative gain of a step at which the search for the best start ends.
 _ROUGHLY = 0.02
