@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from bilevelmorph.devices import xla_mode
 from bilevelmorph.ops.derivatives import gradient
 from bilevelmorph.ops.grid import spatial_shape
 from bilevelmorph.ops.xla import xla_jit
@@ -30,40 +30,67 @@ def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tenso
     """
     if radius == 0:
         return tf.reduce_mean(tf.abs(fixed - moved), -1, keepdims=True)
-    return _costs(radius)(fixed, moved)
-
-
-def _costs(radius: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`cost_volume` whose gradient reads at opposite shifts instead of adding overlapping windows."""
 
     @tf.custom_gradient
     def costs(fixed: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        sizes = spatial_shape(fixed)
-        around = [[0, 0], *[[radius, radius]] * len(sizes), [0, 0]]
-        shifts = list(itertools.product(range(2 * radius + 1), repeat=len(sizes)))
-
-        def windows(padded: tf.Tensor) -> list[tf.Tensor]:
-            """One window for each of `shifts`."""
-            places = [tuple(slice(s, s + n) for s, n in zip(k, sizes, strict=True)) for k in shifts]
-            return [padded[(slice(None), *place)] for place in places]
-
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            upstream = upstream / tf.cast(tf.shape(fixed)[-1], upstream.dtype)
-            each = [upstream[..., k, None] for k in range(len(shifts))]
-            to_fixed = [
-                tf.sign(fixed - w) * g for w, g in zip(windows(tf.pad(moved, around)), each, strict=True)
-            ]
-            # Shifts are listed symmetrically: the last is the negative of the first.
-            back = [w[..., -1 - k, None] for k, w in enumerate(windows(tf.pad(upstream, around)))]
-            to_moved = [
-                tf.sign(moved - w) * g for w, g in zip(windows(tf.pad(fixed, around)), back, strict=True)
-            ]
-            return tf.add_n(to_fixed), tf.add_n(to_moved)
+            return _cost_slopes(fixed, moved, upstream, radius)
 
-        near = windows(tf.pad(moved, around))
-        return tf.stack([tf.reduce_mean(tf.abs(fixed - w), -1) for w in near], -1), gradient
+        return _costs(fixed, moved, radius), gradient
 
-    return costs
+    return costs(fixed, moved)
+
+
+def _costs(fixed: tf.Tensor, moved: tf.Tensor, radius: int) -> tf.Tensor:
+    """`cost_volume` without gradient: a loop over the shifts of all axes but the last, unrolled along that."""
+    sizes, width = spatial_shape(fixed), 2 * radius + 1
+    padded = tf.pad(moved, _around(fixed, radius))
+    outer = width ** (len(sizes) - 1)
+    whole = [*_leading(fixed)[:-1], sizes[-1] + 2 * radius, fixed.shape[-1] or tf.shape(fixed)[-1]]
+
+    def at(k: Any) -> tf.Tensor:
+        digits = [k // width**d % width for d in reversed(range(len(sizes) - 1))]
+        rows = tf.slice(padded, [0, *digits, 0, 0], whole)
+        places = [(..., slice(shift, shift + sizes[-1]), slice(None)) for shift in range(width)]
+        return tf.stack([tf.reduce_mean(tf.abs(fixed - rows[place]), -1) for place in places], -1)
+
+    if xla_mode() != "islands":
+        return tf.concat([at(k) for k in range(outer)], -1)
+    # On a CPU, XLA takes many times longer to compile the unrolled sums, and they are no faster.
+    each = tf.map_fn(at, tf.range(outer), fn_output_signature=fixed.dtype)
+    rank = fixed.shape.rank
+    return tf.reshape(tf.transpose(each, [*range(1, rank), 0, rank]), [*_leading(fixed), outer * width])
+
+
+def _cost_slopes(
+    fixed: tf.Tensor, moved: tf.Tensor, upstream: tf.Tensor, radius: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gradients through `cost_volume`, which read at opposite shifts instead of adding overlapping windows."""
+    sizes, around = spatial_shape(fixed), _around(fixed, radius)
+    shifts = list(itertools.product(range(2 * radius + 1), repeat=len(sizes)))
+
+    def windows(padded: tf.Tensor) -> list[tf.Tensor]:
+        """One window for each of `shifts`."""
+        places = [tuple(slice(s, s + n) for s, n in zip(k, sizes, strict=True)) for k in shifts]
+        return [padded[(slice(None), *place)] for place in places]
+
+    upstream = upstream / tf.cast(tf.shape(fixed)[-1], upstream.dtype)
+    each = [upstream[..., k, None] for k in range(len(shifts))]
+    to_fixed = [tf.sign(fixed - w) * g for w, g in zip(windows(tf.pad(moved, around)), each, strict=True)]
+    # Shifts are listed symmetrically: the last is the negative of the first.
+    back = [w[..., -1 - k, None] for k, w in enumerate(windows(tf.pad(upstream, around)))]
+    to_moved = [tf.sign(moved - w) * g for w, g in zip(windows(tf.pad(fixed, around)), back, strict=True)]
+    return tf.add_n(to_fixed), tf.add_n(to_moved)
+
+
+def _around(x: tf.Tensor, radius: int) -> list[list[int]]:
+    """Padding by a radius along the spatial axes."""
+    return [[0, 0], *[[radius, radius]] * (x.shape.rank - 2), [0, 0]]
+
+
+def _leading(x: tf.Tensor) -> list[Any]:
+    """All sizes but that of the channels."""
+    return [x.shape[0] or tf.shape(x)[0], *spatial_shape(x)]
 
 
 @xla_jit
