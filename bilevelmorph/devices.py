@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from bilevelmorph.errors import fail, one_of
-from bilevelmorph.temporary import temporary_folder
 
 XLA_MODES = ("auto", "off", "islands", "step")
 # `using_xla` overrides the environment variable, in its own thread only.
@@ -107,26 +106,6 @@ def choose_gpu(number: str) -> None:
     tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
-
-
-@contextmanager
-def shared_compilations() -> Iterator[None]:
-    """Share XLA's compilation cache between this process and its child processes.
-
-    Enter the block before TensorFlow is imported, because TensorFlow reads the flags
-    only once. The folder is temporary, since other processors cannot run what was
-    compiled for this one. A folder already set in `TF_XLA_FLAGS` is used instead.
-    """
-    before = os.environ.get("TF_XLA_FLAGS", "")
-    if "--tf_xla_persistent_cache_directory" in before:
-        yield
-        return
-    with temporary_folder() as folder:
-        os.environ["TF_XLA_FLAGS"] = f"{before} --tf_xla_persistent_cache_directory={folder}".strip()
-        try:
-            yield
-        finally:
-            os.environ["TF_XLA_FLAGS"] = before
 
 
 def use_threads(count: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scans import write_scans
 
-from bilevelmorph.devices import shared_compilations
+from bilevelmorph.compilation_cache import shared_compilations
 
 # The processes of the suite, and those that its tests start, compile the same things.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -40,7 +40,7 @@ SLOW = (
     "test_instance_optimizer.py",
     "test_affine.py",
     "test_uncertainty.py",
-    "test_devices.py",
+    "test_compilation_cache.py",
     "test_methods.py",
     "test_matching.py",
     "test_import_hook.py",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bilevelmorph.cli.options import Gpu
+from bilevelmorph.compilation_cache import shared_compilations
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Options:
     """GPU number; -1 for the CPU."""
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Make the pair, register it, score the result and draw it."""
     from bilevelmorph.devices import choose_gpu

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bilevelmorph.cli.options import ModelOptions
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config.codec import to_dict
 from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
@@ -57,6 +58,7 @@ class Options:
     """How pairs are registered."""
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Evaluate, write the scores and print their means."""
     if bool(options.data) == bool(options.pairs):

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import Affine, Gpu
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config.flags import File, Reader
 from bilevelmorph.errors import positive
 
@@ -57,6 +58,7 @@ class Options:
     """Hide the progress bar."""
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Fit one pair."""
     positive("steps", options.steps, whole=True)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tyro.conf import arg
 
 from bilevelmorph.cli.options import ModelOptions, WarpFormat
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
 
@@ -125,6 +126,7 @@ class Options:
     """How pairs are registered."""
 
 
+@shared_compilations()
 def run(options: Options) -> int:
     """Register one pair, or all pairs of a list."""
     if options.bids and not options.out:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config import SearchConfig
 from bilevelmorph.config.flags import File
 
@@ -26,17 +27,17 @@ class Options:
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Run the search."""
     config = options.search
-    from bilevelmorph.devices import choose_gpu, shared_compilations, use_threads
+    from bilevelmorph.devices import choose_gpu, use_threads
 
-    with shared_compilations():
-        choose_gpu(config.device.gpu)
-        use_threads(config.device.threads)
-        from bilevelmorph.autoreg.run import search
+    choose_gpu(config.device.gpu)
+    use_threads(config.device.threads)
+    from bilevelmorph.autoreg.run import search
 
-        result = search(config, options.quiet)
+    result = search(config, options.quiet)
     if result is None:
         print("this worker's trials are done; the chief has the result")
         return

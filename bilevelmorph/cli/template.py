@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config import TemplateConfig
 from bilevelmorph.config.flags import File
 
@@ -27,6 +28,7 @@ class Options:
     """Template."""
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Build the template."""
     config = options.template

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config import TrainingConfig
 from bilevelmorph.config.flags import File
 
@@ -27,6 +28,7 @@ class Options:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Run the training."""
     config = options.training

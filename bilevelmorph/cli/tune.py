@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bilevelmorph.cli.options import ModelOptions
+from bilevelmorph.compilation_cache import shared_compilations
 from bilevelmorph.config.descent_tuning_config import DescentTuningConfig
 from bilevelmorph.config.flags import File, Folder
 from bilevelmorph.errors import argument, fail
@@ -37,6 +38,7 @@ class Options:
     """How pairs are registered; --settings are those to start from."""
 
 
+@shared_compilations()
 def run(options: Options) -> None:
     """Tune, and write the best settings."""
     out = Path(options.out)

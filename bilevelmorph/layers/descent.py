@@ -76,7 +76,7 @@ class Descent(keras.layers.Layer):
         Args:
             fixed, moving: ``[B, *S, C]``.
             mask: None, or ``[B, *S, 1]``.
-            numbers: See `run_level`.
+            numbers: See `optimise`.
         """
         options, numbers = self.settings, numbers or {}
         losses = self.similarities
@@ -95,7 +95,8 @@ class Descent(keras.layers.Layer):
         start = field = self.begin(displacement)
         for level, count in enumerate(self.settings.iterations):
             if count:
-                field = self.run_level(level, fixed, moving, field, start, *mask).best
+                there = self.at_level(level, fixed, moving, field, start, *mask)
+                field = self.optimise(*there, iterations=count).best
         return self.finish(field, spatial_shape(fixed))[0]
 
     def begin(self, displacement: tf.Tensor) -> tf.Tensor:
@@ -110,7 +111,7 @@ class Descent(keras.layers.Layer):
         of_fixed = invert(displacement / 2)
         return tf.concat([compose(displacement, of_fixed), of_fixed], 0)
 
-    def run_level(
+    def at_level(
         self,
         level: int,
         fixed: tf.Tensor,
@@ -118,10 +119,8 @@ class Descent(keras.layers.Layer):
         field: tf.Tensor,
         start: tf.Tensor,
         mask: tf.Tensor | None = None,
-        on_iteration: Callable[[], None] | None = None,
-        numbers: Mapping[str, Any] | None = None,
-    ) -> DescentState:
-        """Optimise at one level, from the result of the level before or, where that is better, the start.
+    ) -> list[Any]:
+        """Bring a pair to the resolution of a level.
 
         Args:
             level: Index of the level.
@@ -129,29 +128,50 @@ class Descent(keras.layers.Layer):
             field: Field from `begin` or the level before, at any resolution.
             start: Field from `begin`, at any resolution.
             mask: None, or ``[B, *S, 1]``.
-            on_iteration: See `descend`.
-            numbers: Scalar tensors in place of numbers of the settings, by name, when they are tuned; for
-                `iterations` that of this level.
 
         Returns:
-            `DescentState` at the resolution of the level; its best field has no folds.
+            The first arguments of `optimise`.
         """
-        options = self.settings
-        factor = options.levels[level]
-        small_fixed, small_moving = shrink(fixed, factor), shrink(moving, factor)
-        small_mask = None if mask is None else shrink(mask, factor)
-        objective: Any = self.objective(small_fixed, small_moving, small_mask, numbers)
+        factor = self.settings.levels[level]
+        images = [shrink(x, factor) for x in (fixed, moving)]
+        here = resize_field(field, spatial_shape(images[0]))
+        first = here if field is start else resize_field(start, spatial_shape(images[0]))
+        return [*images, here, first, *([] if mask is None else [shrink(mask, factor)])]
+
+    def optimise(
+        self,
+        fixed: tf.Tensor,
+        moving: tf.Tensor,
+        field: tf.Tensor,
+        start: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        *,
+        iterations: Any,
+        on_iteration: Callable[[], None] | None = None,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> DescentState:
+        """Optimise at one resolution, from the level before or, where that is better, the start.
+
+        Args:
+            fixed, moving, field, start, mask: From `at_level`.
+            iterations: Largest number of iterations.
+            on_iteration: See `descend`.
+            numbers: Scalar tensors in place of numbers of the settings, by name, when they are tuned.
+
+        Returns:
+            `DescentState`; its best field has no folds.
+        """
+        options, given = self.settings, numbers or {}
+        objective: Any = self.objective(fixed, moving, mask, numbers)
         if not tf.executing_eagerly():  # one graph for all places that call it
             objective = tf.function(objective, autograph=False)
-        here, first = (resize_field(x, spatial_shape(small_fixed)) for x in (field, start))
         if field is not start:
-            values = [tf.reduce_sum(objective(x)[0], -1) for x in (first, here)]
-            here = chosen(values[0] < values[1], first, here)
-        given = {"iterations": options.iterations[level], **(numbers or {})}
+            values = [tf.reduce_sum(objective(x)[0], -1) for x in (start, field)]
+            field = chosen(values[0] < values[1], start, field)
         state = descend(
-            here,
+            field,
             objective,
-            given["iterations"],
+            iterations,
             given.get("step", options.step),
             given.get("update_sigma", options.update_sigma),
             given.get("warp_sigma", options.warp_sigma),
@@ -169,7 +189,9 @@ class Descent(keras.layers.Layer):
             field: From the last level.
             shape: Spatial sizes S.
         """
-        field = unfold(resize_field(field, shape))
+        sizes = field.shape[1:-1].as_list()
+        if self.settings.idle or None in sizes or sizes != list(shape):  # not from a level at full resolution
+            field = unfold(resize_field(field, shape))
         if not self.settings.symmetric:
             return field, None
         of_moving, of_fixed = tf.split(field, 2, 0)

@@ -56,6 +56,8 @@ class AutoRegNetwork(RegistrationNetwork):
     [1, 9, 8, 2]
     """
 
+    any_size = True
+
     def __init__(
         self,
         ndims: int,

@@ -69,6 +69,9 @@ class RegistrationNetwork(keras.Model):
     int_steps: int
     align: str = "centres"
 
+    # Whether one graph serves images of all sizes; otherwise one is traced for each size.
+    any_size: bool = False
+
     # Options of a training run that the network takes; by default the arguments of its constructor.
     option_names: tuple[str, ...] = ()
 

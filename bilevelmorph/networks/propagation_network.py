@@ -121,6 +121,7 @@ class PropagationNetwork(RegistrationNetwork):
             raise fail(name, value, f"one number, or {len(self.scales)}")
         return [whole(name, v, REPEATS, zero=name == "radius") for v in values]
 
+    any_size = True
     option_names = (
         "scales",
         "encoder",

@@ -42,7 +42,7 @@ def cost_volume(fixed: tf.Tensor, moved: tf.Tensor, radius: int = 0) -> tf.Tenso
 
 
 def _costs(fixed: tf.Tensor, moved: tf.Tensor, radius: int) -> tf.Tensor:
-    """`cost_volume` without gradient: a loop over the shifts of all axes but the last, unrolled along that."""
+    """`cost_volume` without gradient: a loop over all shifts but those along the last axis."""
     sizes, width = spatial_shape(fixed), 2 * radius + 1
     padded = tf.pad(moved, _around(fixed, radius))
     outer = width ** (len(sizes) - 1)
@@ -65,7 +65,7 @@ def _costs(fixed: tf.Tensor, moved: tf.Tensor, radius: int) -> tf.Tensor:
 def _cost_slopes(
     fixed: tf.Tensor, moved: tf.Tensor, upstream: tf.Tensor, radius: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gradients through `cost_volume`, which read at opposite shifts instead of adding overlapping windows."""
+    """Gradients through `cost_volume`: reads at opposite shifts in place of overlapping sums."""
     sizes, around = spatial_shape(fixed), _around(fixed, radius)
     shifts = list(itertools.product(range(2 * radius + 1), repeat=len(sizes)))
 

@@ -9,7 +9,7 @@ the losses ("islands"). On a GPU it compiles the whole training step.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -65,3 +65,30 @@ def compile_step(function: F, xla: str = "auto") -> F:
 
     with using_xla(xla):
         return tf.function(traced, jit_compile=xla_mode() == "step", autograph=False)
+
+
+def compile_for_any_size(function: Callable[..., Any], arguments: Sequence[Any], xla: str = "auto") -> Any:
+    """Trace a function once for images of all sizes.
+
+    Args:
+        function: Function of tensors.
+        arguments: Examples of its arguments, nested structures of tensors; what is ``[B, *S, C]`` may
+            have other spatial sizes later.
+        xla: See `compile_step`.
+
+    Returns:
+        The graph, a function of such arguments.
+
+    >>> double = compile_for_any_size(lambda image: 2 * image, [tf.ones([1, 4, 4, 1])])
+    >>> double(tf.ones([1, 5, 6, 1])).shape.as_list()
+    [1, 5, 6, 1]
+    """
+
+    def free(x: tf.Tensor) -> tf.TensorSpec:
+        sizes = x.shape.as_list()
+        if len(sizes) > 2:
+            sizes = [sizes[0], *[None] * (len(sizes) - 2), sizes[-1]]
+        return tf.TensorSpec(sizes, x.dtype)
+
+    graph: Any = compile_step(function, xla)
+    return graph.get_concrete_function(*tf.nest.map_structure(free, list(arguments)))

@@ -1,8 +1,8 @@
-"""Application of a network to prepared pairs, compiled for grids that recur."""
+"""Application of a network to prepared pairs, compiled for large grids and for those that recur."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from bilevelmorph.devices import using_xla
 from bilevelmorph.networks.base import RegistrationNetwork
-from bilevelmorph.ops.grid import crop
+from bilevelmorph.ops.grid import crop, spatial_shape
+from bilevelmorph.ops.xla import compile_for_any_size, compile_step
+
+# Number of voxels from which compiling saves a single pair more time than it takes.
+LARGE = 3_000_000
 
 
 class Prediction(NamedTuple):
@@ -35,8 +39,9 @@ class Predictor:
 
     Args:
         network: A registration network for single-channel images.
-        compiled: True compiles for a grid when it occurs a second time, ``"at once"`` when it occurs first.
-        xla: What XLA compiles in that case, see `bilevelmorph.devices.using_xla`.
+        compiled: True compiles for a grid when it occurs a second time, ``"at once"`` when it occurs
+            first; for large grids, the latter is always done.
+        xla: What XLA compiles in these cases, see `bilevelmorph.devices.using_xla`.
 
     >>> from bilevelmorph.networks import PropagationNetwork
     >>> network = PropagationNetwork(2, matching=[8], regularization=[8])
@@ -46,7 +51,7 @@ class Predictor:
 
     def __init__(self, network: RegistrationNetwork, compiled: bool | str = False, xla: str = "auto") -> None:
         self.network, self.compiled, self.xla = network, compiled, xla
-        self._graph: Callable[..., Any] = tf.function(self._deform, autograph=False)
+        self._graphs: dict[bool, Any] = {}
         self._grids: set[tuple[int, ...]] = set()
 
     def __call__(self, moving: np.ndarray, fixed: np.ndarray, inverse: bool = False) -> Prediction:
@@ -59,9 +64,10 @@ class Predictor:
         images = [tf.constant(x[None, ..., None], tf.float32) for x in (moving, fixed)]
         again = moving.shape in self._grids
         self._grids.add(moving.shape)
-        if self.compiled and (again or self.compiled == "at once"):
+        at_once = self.compiled == "at once" or math.prod(moving.shape) >= LARGE
+        if at_once or (self.compiled and again):
             with using_xla(self.xla):
-                found = self._graph(images[0], images[1], inverse)
+                found = self._graph(images, inverse)(*images)
         else:
             with using_xla("off"):
                 found = self._deform(images[0], images[1], inverse)
@@ -71,4 +77,15 @@ class Predictor:
     def _deform(self, moving: tf.Tensor, fixed: tf.Tensor, inverse: bool) -> list[tf.Tensor]:
         deformation = self.network.deform(moving, fixed, training=False)
         parts = [deformation.displacement, *([deformation.inverse()] if inverse else [])]
-        return [crop(x, fixed.shape.as_list()[1:-1]) for x in parts]
+        return [crop(x, spatial_shape(fixed)) for x in parts]
+
+    def _graph(self, images: list[tf.Tensor], inverse: bool) -> Any:
+        """The network as a graph for such images."""
+        if inverse not in self._graphs:
+
+            def deform(moving: tf.Tensor, fixed: tf.Tensor) -> list[tf.Tensor]:
+                return self._deform(moving, fixed, inverse)
+
+            free = self.network.any_size
+            self._graphs[inverse] = compile_for_any_size(deform, images) if free else compile_step(deform)
+        return self._graphs[inverse]

@@ -102,7 +102,7 @@ class Registrar:
         if deformable:
             self.network = load_model(model) if isinstance(model, str) else model
         options = self.network.preprocessing if self.network is not None else {}
-        self.affine, self.fill, self.report = affine, fill, report
+        self.affine, self.fill, self.report, self.compiled = affine, fill, report, compiled
         self.init, self.xla = init or options.get("grid", "header"), xla
         self.percentiles = options.get("percentiles", PERCENTILES)
         self.shape, self.spacing = options.get("shape"), options.get("spacing")
@@ -112,14 +112,14 @@ class Registrar:
         if instance_steps is not None:
             self.quality = "best"
         self.uncertainty = self._make_uncertainty(mc_samples)
-        self.predictor = self._make_predictor(compiled)
+        self.predictor = self._make_predictor()
 
-    def _make_predictor(self, compiled: bool | str) -> Predictor | None:
+    def _make_predictor(self) -> Predictor | None:
         if self.network is None:
             return None
         from bilevelmorph.registration.predictor import Predictor
 
-        return Predictor(self.network, compiled, self.xla)
+        return Predictor(self.network, self.compiled, self.xla)
 
     def _optimizer(self, shape: Sequence[int]) -> InstanceOptimizer | None:
         """The instance optimisation of pairs of this size; its compiled graphs are kept."""
@@ -127,7 +127,8 @@ class Registrar:
             return None
         from bilevelmorph.registration.instance_optimizer import shared_optimizer
 
-        return shared_optimizer(for_grid(self.settings, self.quality, shape), self.xla)
+        here = for_grid(self.settings, self.quality, shape)
+        return shared_optimizer(here, self.xla, self.compiled == "at once")
 
     def iterations(self, shape: Sequence[int]) -> int:
         """The largest number of iterations of instance optimisation for fixed images of a size.

@@ -85,7 +85,7 @@ class DescentNumbers:
         self.variable.assign(np.clip(logarithms, self.low, self.high))
 
     def of_level(self, numbers: dict[str, Any], level: int) -> dict[str, Any]:
-        """The numbers as `bilevelmorph.layers.Descent.run_level` takes them.
+        """The numbers as `bilevelmorph.layers.Descent.optimise` takes them, and the iterations.
 
         Args:
             numbers: By name, as from `tensors`.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bilevelmorph.config.descent_config import DescentConfig
 from bilevelmorph.layers.descent import Descent
-from bilevelmorph.ops.xla import compile_step
+from bilevelmorph.ops.xla import compile_for_any_size
 from bilevelmorph.tuning.case import Case
 from bilevelmorph.tuning.descent_numbers import DescentNumbers, spent
 
@@ -35,7 +35,7 @@ class Scorer:
     def __init__(self, numbers: DescentNumbers, cases: Sequence[Case], price: float = 0.0) -> None:
         self.numbers, self.cases, self.price = numbers, list(cases), price
         self.layer = Descent(numbers.base)
-        self._graphs: dict[int, Callable[..., Any]] = {}
+        self._graph: Any = None
 
     def __call__(self, settings: DescentConfig, on_pair: Callable[[], Any] | None = None) -> float:
         """The mean score of settings that differ from the base in the numbers alone.
@@ -59,25 +59,18 @@ class Scorer:
             case: The pair.
             numbers: By the names of `DescentNumbers`.
         """
-        images = [tf.constant(x[None, ..., None], tf.float32) for x in (case.fixed, case.moving)]
+        fixed, moving = (tf.constant(x[None, ..., None], tf.float32) for x in (case.fixed, case.moving))
         start = field = self.layer.begin(tf.constant(case.start[None], tf.float32))
         for level, count in enumerate(self.numbers.base.iterations):
             if count:
                 given = self.numbers.of_level(numbers, level)
-                given["iterations"] = round(given["iterations"])
-                tensors = tf.nest.map_structure(
-                    lambda v: tf.constant(v, tf.int32 if isinstance(v, int) else tf.float32), given
-                )
-                field = self._level(level)(*images, field, start, tensors)
+                steps = tf.constant(round(given.pop("iterations")))
+                tensors = tf.nest.map_structure(lambda v: tf.constant(v, tf.float32), given)
+                inputs = [*self.layer.at_level(level, fixed, moving, field, start), steps, tensors]
+                self._graph = self._graph or compile_for_any_size(self._optimise, inputs)
+                field = self._graph(*inputs)
         return self.layer.finish(field, list(case.fixed.shape))[0].numpy()[0]
 
-    def _level(self, level: int) -> Callable[..., Any]:
-        if level not in self._graphs:
-
-            def run(
-                fixed: tf.Tensor, moving: tf.Tensor, field: tf.Tensor, start: tf.Tensor, given: Any
-            ) -> Any:
-                return self.layer.run_level(level, fixed, moving, field, start, numbers=given).best
-
-            self._graphs[level] = compile_step(run)
-        return self._graphs[level]
+    def _optimise(self, *values: Any) -> tf.Tensor:
+        *inputs, steps, numbers = values
+        return self.layer.optimise(*inputs, iterations=steps, numbers=numbers).best
