@@ -63,6 +63,7 @@ setup(
         "numpy>=1.26",
         "scipy>=1.11",
         "h5py>=3.10",
+        "isal>=1.6",
         "SimpleITK>=2.3",
         "matplotlib>=3.8",
         "tqdm>=4.66",

@@ -12,6 +12,7 @@ from bilevelmorph.data.volume import Volume
 from bilevelmorph.errors import one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.headers import place
+from bilevelmorph.io.nifti import write_nifti
 from bilevelmorph.io.volumes import load_channels
 
 WRITABLE_SERIES = (".nii", ".nii.gz")
@@ -44,4 +45,4 @@ def save_series(path: str | Path, frames: Sequence[Volume], header: object = Non
         image.header.set_zooms((*image.header.get_zooms()[:3], header.get_zooms()[3]))
         image.header.set_xyzt_units("mm", header.get_xyzt_units()[1])
     with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+        write_nifti(temporary, image)

@@ -14,6 +14,7 @@ from bilevelmorph.errors import InputError, fail, one_of
 from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.claims import check_numpy
 from bilevelmorph.io.headers import affine_of, check_nibabel, place
+from bilevelmorph.io.nifti import write_nifti
 from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
@@ -255,7 +256,7 @@ def save_volume(path: str | Path, volume: Volume) -> None:
         elif ending in (".nrrd", ".mha"):
             write_itk(temporary, volume)
         else:
-            nib.save(to_nifti(volume), temporary)
+            write_nifti(temporary, to_nifti(volume))
 
 
 def to_nifti(volume: Volume) -> nib.Nifti1Image:

@@ -15,6 +15,7 @@ from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.claims import check_numpy
 from bilevelmorph.io.headers import affine_of, check_nibabel, place, sheared
 from bilevelmorph.io.itk import in_space, voxels_to_lps
+from bilevelmorph.io.nifti import write_nifti
 
 _ENDINGS = (".nii", ".nii.gz", ".npz")
 WARP_FORMATS = ("voxelmorph", "itk")
@@ -54,7 +55,7 @@ def save_warp(
             data = data[:, :, None]
         image = place(nib.Nifti1Image(data, affine), affine)
         image.header.set_intent("vector", name="voxel displacement" if form == "voxelmorph" else "")
-        nib.save(image, temporary)
+        write_nifti(temporary, image)
 
 
 def check_form(form: str, affine: np.ndarray, name: str | Path) -> None:
