@@ -43,6 +43,8 @@ class ModelOptions:
     """JSON or YAML file with settings of instance optimisation; by default those of the model."""
     mc_samples: int = 0
     """Number of samples of a probabilistic model for an uncertainty map; 0 for none."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the model's convolutions; bfloat16 is faster on GPUs and on processors made for it."""
     fill: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Value of the moved image where the moving one does not reach; by default that of its background."""
     reader: Reader = None
@@ -58,7 +60,9 @@ class ModelOptions:
         'best'
         """
         alone = self.model == "none"
-        return {
+        # Batches of versions without this option resume.
+        other = {} if self.precision == "float32" else {"precision": self.precision}
+        return other | {
             "model": None if alone else self.model,
             "affine": self.affine,
             "init": self.init,

@@ -70,6 +70,7 @@ class Registrar:
         fill: Value of the moved image where the moving one does not reach; by default that of the
             background, see `bilevelmorph.data.preprocessing.background`.
         xla: What XLA compiles, see `bilevelmorph.devices.using_xla`.
+        precision: Of the model's convolutions, see `bilevelmorph.networks.precision.in_precision`.
         report: Measure similarity and folding, and look for reasons for doubt. Without it, a pipeline
             is spared the time, and results have neither these numbers nor warnings.
 
@@ -96,11 +97,16 @@ class Registrar:
         mc_samples: int = 0,
         fill: float | None = None,
         xla: str = "auto",
+        precision: str = "float32",
         report: bool = True,
     ) -> None:
         self.network: Any = None
         if deformable:
             self.network = load_model(model) if isinstance(model, str) else model
+        if self.network is not None and precision != "float32":
+            from bilevelmorph.networks.precision import in_precision
+
+            self.network = in_precision(self.network, precision)
         options = self.network.preprocessing if self.network is not None else {}
         self.affine, self.fill, self.report, self.compiled = affine, fill, report, compiled
         self.init, self.xla = init or options.get("grid", "header"), xla
