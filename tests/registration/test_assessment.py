@@ -8,7 +8,9 @@ from scipy import ndimage
 
 from bilevelmorph.data.preprocessing import background
 from bilevelmorph.data.volume import Volume
+from bilevelmorph.datasets.decathlon import DecathlonDataset
 from bilevelmorph.errors import InputError
+from bilevelmorph.io.volumes import load_volume
 from bilevelmorph.metrics.similarity import local_correlation
 from bilevelmorph.networks import IdentityNetwork
 from bilevelmorph.registration import Registrar
@@ -93,3 +95,43 @@ def test_masks_that_do_not_meet():
     masks[0].data[:3], masks[1].data[9:] = 1, 1
     with pytest.raises(InputError, match="masks that leave nothing of the fixed image"):
         Registrar(None, deformable=False)(image, image, masks[0], moving_mask=masks[1])
+
+
+def unlike(result):
+    return [text for text in result.warnings if "do both show the same?" in text]
+
+
+@pytest.mark.parametrize("linear", ["none", "affine"])
+def test_images_of_different_things_are_doubted(linear):
+    registrar = Registrar(IdentityNetwork(3), linear, quality="fast")
+    fixed = Volume(body(), AFFINE)
+    moved = Volume(ndimage.shift(body(), (0.5, -1, 0.5)), AFFINE)
+    assert not unlike(registrar(moved, fixed))
+    assert not unlike(registrar(slab(body()), fixed))  # where it does not reach, it is not unlike
+    other = Volume(ndimage.gaussian_filter(np.random.default_rng(1).random(SHAPE), 2), AFFINE)
+    assert len(unlike(registrar(other, fixed))) == 1
+
+
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_slices_of_different_things_are_doubted(plane):
+    registrar = Registrar(None, "affine")
+    here = np.take(body(), body().shape[plane] // 2, plane)
+    fixed = Volume(here, np.eye(4))
+    assert not unlike(registrar(Volume(ndimage.rotate(here, 8, reshape=False), np.eye(4)), fixed))
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).random(here.shape), 1)
+    assert len(unlike(registrar(Volume(noise, np.eye(4)), fixed))) == 1
+
+
+def test_real_scans_of_one_kind_are_not_doubted_and_of_two_are(shared_data):
+    def scans(name, count):
+        pairs = DecathlonDataset.open(shared_data / name).pairs("val")
+        return [[load_volume(scan.image) for scan in (p.moving, p.fixed)] for p in pairs[:count]]
+
+    registrar = Registrar(None, "affine")
+    small, mouse = scans("hippocampus", 6), scans("mouse", 1)
+    for pair in (*small, *mouse):
+        assert not unlike(registrar(*pair))
+    # As if both were of one size, or else they would hardly overlap.
+    shape = small[0][1].shape
+    thinned = ndimage.zoom(mouse[0][0].data, np.array(shape) / mouse[0][0].shape, order=1)
+    assert len(unlike(registrar(Volume(thinned, small[0][1].affine), small[0][1]))) == 1
