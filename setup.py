@@ -25,6 +25,7 @@ DEMO = ["nilearn>=0.11"]
 BENCHMARK = ["nilearn>=0.14"]  # brings NiiVue, for the view in three dimensions
 BATCH = ["dask>=2024.8", "distributed>=2024.8"]
 ONNX = ["tf2onnx>=1.17"]
+ZARR = ["zarr>=3"]
 SERVING = ["tensorflow-serving-api>=2.19"]
 DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
@@ -79,6 +80,7 @@ setup(
         "cohort": BATCH,  # its name until version 0.3
         "onnx": ONNX,
         "serving": SERVING,
+        "zarr": ZARR,
         "docs": DOCS,
         "test": [
             *DEMO,
@@ -86,6 +88,7 @@ setup(
             *BENCHMARK,
             *ONNX,
             *SERVING,
+            *ZARR,
             *DOCS,
             "pytest>=8",
             "pytest-cov>=5",

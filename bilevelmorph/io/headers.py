@@ -59,7 +59,8 @@ def doubts(header: Any, name: str) -> list[str]:
     """What a reader should know about how a header was understood.
 
     Args:
-        header: Header of a nibabel image; only those of NIfTI files raise doubts.
+        header: Header of a nibabel image, of which those of NIfTI and Analyze files raise doubts; or
+            a mapping with ``doubts``.
         name: Name of the file.
 
     Returns:
@@ -70,6 +71,8 @@ def doubts(header: Any, name: str) -> list[str]:
     >>> doubts(image.header, "a.nii")
     ['a.nii is in metres; they were converted to millimetres']
     """
+    if isinstance(header, dict):
+        return [f"{name} {text}" for text in header.get("doubts", [])]
     if isinstance(header, nib.AnalyzeHeader) and not isinstance(header, nib.Nifti1Header):
         said = "is an Analyze file, which does not tell left from right"
         return [f"{name} {said}; as nibabel does, its first axis was taken to point left"]

@@ -15,6 +15,7 @@ from bilevelmorph.io.atomic import atomic_path, suffix
 from bilevelmorph.io.claims import check_numpy
 from bilevelmorph.io.headers import affine_of, check_nibabel, place
 from bilevelmorph.io.nifti import write_nifti
+from bilevelmorph.io.ome_zarr import is_zarr, read_ome_zarr
 from bilevelmorph.io.simpleitk import read_dicom_folder, write_itk
 from bilevelmorph.registry import READERS, accepted
 
@@ -27,8 +28,9 @@ def load_volume(path: str | Path, kind: str = "image", key: str | None = None) -
     """Read one volume and check that it can be registered.
 
     Args:
-        path: A file with an ending of `bilevelmorph.registry.READERS`, or a folder with one DICOM
-            series. An npy file, or an npz without an array `affine`, gets the identity affine.
+        path: A file with an ending of `bilevelmorph.registry.READERS`, a folder with one DICOM
+            series, or one of OME-Zarr. An npy file, or an npz without an array `affine`, gets the
+            identity affine.
         kind: ``"image"`` or ``"labels"``.
         key: Name of the array in an npz; by default ``vol`` for images and ``seg`` for labels.
 
@@ -103,14 +105,17 @@ def load_channels(path: str | Path, time: bool = False) -> list[Volume]:
 
 
 def _read(path: Path, kind: str, key: str | None) -> tuple[np.ndarray, np.ndarray, Any]:
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         return (*read_dicom_folder(path), None)
-    ending = one_of(f"ending of {path}", suffix(path), READERS)
-    if not path.is_file():
-        raise fail(str(path), "no such file", "an image file")
-    if path.stat().st_size == 0:
-        raise fail(str(path), "an empty file", "an image file")
-    read = READERS.find(ending)
+    read: Any = read_ome_zarr
+    ending = "OME-Zarr"
+    if not path.is_dir():
+        ending = one_of(f"ending of {path}", suffix(path), READERS)
+        if not path.is_file():
+            raise fail(str(path), "no such file", "an image file")
+        if path.stat().st_size == 0:
+            raise fail(str(path), "an empty file", "an image file")
+        read = READERS.find(ending)
     try:
         data, affine, *rest = read(path, **accepted(read, {"kind": kind, "key": key}))
     except InputError:
