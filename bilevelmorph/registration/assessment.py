@@ -12,12 +12,8 @@ from bilevelmorph.errors import fail
 from bilevelmorph.io.headers import doubts as header_doubts
 from bilevelmorph.metrics.deformation import jacobian_measures
 from bilevelmorph.metrics.similarity import local_correlation
-from bilevelmorph.registration.affine import align, relative_mismatch, seems_turned
+from bilevelmorph.registration.affine import align, seems_turned, seems_unlike
 from bilevelmorph.registration.result import Registration
-
-# Largest `relative_mismatch` that is no reason for doubt. After the linear step, pairs of the hippocampus, of
-# brains and of mice had at most 0.59, images of different things, or noise, at least 0.76.
-_UNLIKE = 0.68
 
 
 def assess(
@@ -92,11 +88,11 @@ def _doubts(result: Registration, similarity: list[float], lost: np.ndarray, lin
         and seems_turned(moving, fixed, np.eye(4))
     ):
         doubts.append("one image seems to be turned against the other; an affine step turns it back")
-    if linear != "none" and relative_mismatch(moving, fixed, result.affine) > _UNLIKE:
+    if linear != "none" and seems_unlike(moving, fixed, result.affine):
         doubts.append(
             f"the {linear} step found no placement that fits much better than others; do both show the same?"
         )
-    elif relative_mismatch(result.moved, fixed, np.eye(4), ~lost) > _UNLIKE:
+    elif seems_unlike(result.moved, fixed, np.eye(4), ~lost):
         doubts.append("the moved image is hardly like the fixed one; do both show the same?")
     body = fixed.data > fixed.data.min() + 0.05 * np.ptp(fixed.data)
     share = float(lost[body].mean()) if body.any() else 0.0

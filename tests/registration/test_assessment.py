@@ -135,3 +135,9 @@ def test_real_scans_of_one_kind_are_not_doubted_and_of_two_are(shared_data):
     shape = small[0][1].shape
     thinned = ndimage.zoom(mouse[0][0].data, np.array(shape) / mouse[0][0].shape, order=1)
     assert len(unlike(registrar(Volume(thinned, small[0][1].affine), small[0][1]))) == 1
+
+
+def test_round_things_look_the_same_when_turned_and_are_not_doubted():
+    x = np.linalg.norm(np.indices((32, 32, 32)).T - 15.5, axis=-1)
+    ball = Volume(np.exp(-((x / 8) ** 2)).astype(np.float32), np.eye(4))
+    assert not unlike(Registrar(None, "affine")(ball, ball))
