@@ -19,8 +19,8 @@ from bilevelmorph.ops.xla import compile_for_any_size
 from bilevelmorph.registration.level_report import LevelReport
 from bilevelmorph.registration.refinement import Refinement
 
-# Voxels times iterations of a level, from which XLA saves more time than it takes to compile for a size.
-WORK = 8_000_000
+# Voxels times iterations of a level, from which XLA saves a few pairs of one size more time than it takes.
+WORK = 2_000_000
 
 
 class InstanceOptimizer:

@@ -134,7 +134,7 @@ class Registrar:
         from bilevelmorph.registration.instance_optimizer import shared_optimizer
 
         here = for_grid(self.settings, self.quality, shape)
-        return shared_optimizer(here, self.xla, self.compiled == "at once")
+        return shared_optimizer(here, self.xla, bool(self.compiled))
 
     def iterations(self, shape: Sequence[int]) -> int:
         """The largest number of iterations of instance optimisation for fixed images of a size.
